@@ -1,0 +1,29 @@
+"""Whether something on 127.0.0.1 answers: a port, or a service that says SERVING."""
+
+import socket
+
+import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+_OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def is_serving(port: int) -> bool:
+    """The overall health ("") of the gRPC server there."""
+    if not accepts(port):
+        return False
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=_OPTIONS) as channel:
+        try:
+            answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=2)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == HealthCheckResponse.SERVING)
