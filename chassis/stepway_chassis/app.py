@@ -1,0 +1,207 @@
+"""Runs one service: everything it needs is opened in order, and closed in the reverse order within 15 seconds."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from stepway_chassis import dead_letters, logs, loops, retention, telemetry
+from stepway_chassis.broker import Broker
+from stepway_chassis.consumers import Consumers
+from stepway_chassis.database import Database
+from stepway_chassis.deliveries import Deliveries, Handler
+from stepway_chassis.errors import Refusal
+from stepway_chassis.identity import ServiceIdentity, Verifier
+from stepway_chassis.logs import log
+from stepway_chassis.loops import Loop, Rounds, Tasks
+from stepway_chassis.relay import Relay
+from stepway_chassis.rpc.client import Peers
+from stepway_chassis.rpc.server import Gate, Server
+from stepway_chassis.settings import Settings, SettingsError, read
+from stepway_chassis.sites import Sites
+from stepway_chassis.telemetry import Telemetry
+
+READY_SECONDS = 1.0
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What the chassis hands to a service."""
+
+    database: Database
+    peers: Peers
+    telemetry: Telemetry
+    now: Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What a service hands to the chassis."""
+
+    servicers: Sequence[Any]
+    handlers: Sequence[Handler[Any]] = ()
+    loops: Sequence[Loop] = ()
+
+
+@dataclass(frozen=True)
+class App:
+    """A service: its name, how it is wired, and the shape of its own settings if it has any."""
+
+    name: str
+    wire: Callable[[Runtime, Any], Wiring]
+    settings: type[Any] | None = None
+
+
+@dataclass
+class Service:
+    """A running App."""
+
+    app: App
+    settings: Settings
+    own_settings: Any = None
+    now: Callable[[], datetime] = utc_now
+    port: int = 0
+    _tasks: Tasks = field(default_factory=Tasks)
+
+    async def start(self) -> None:
+        settings, name = self.settings, self.app.name
+        self.telemetry = telemetry.start(
+            name,
+            cell=settings.cell,
+            file=settings.trace_file,
+            endpoint=settings.otlp_endpoint,
+            ratio=settings.trace_ratio,
+        )
+        self.broker = Broker(settings.nats_url, settings.nats_user, settings.nats_password)
+        self.database = self._database(settings.database_url, settings.pool_size)
+        self.keeper = self._database(settings.keeper_database_url, 1)
+        identity = ServiceIdentity(name, settings.service_key_file, issuer=settings.issuer, audience=settings.audience)
+        self.peers = Peers(settings.peers, identity, self.telemetry, self.now)
+        wiring = self.app.wire(Runtime(self.database, self.peers, self.telemetry, self.now), self.own_settings)
+        self._build(wiring)
+        self.broker.start()
+        self.port = await self.server.start(settings.listen)
+        self._start_tasks()
+        log.info("service.started", port=self.port)
+
+    def _database(self, url: str, pool_size: int) -> Database:
+        database = Database(url, service=self.app.name, cell=self.settings.cell, pool_size=pool_size, nudge=self._nudge)
+        self.telemetry.watch(database.engine)
+        return database
+
+    def _build(self, wiring: Wiring) -> None:
+        settings = self.settings
+        verifier = Verifier(settings.jwks_file, issuer=settings.issuer, audience=settings.audience)
+        gate = Gate(verifier, self.database, self.telemetry, self.now)
+        self.server = Server(wiring.servicers, gate, reflect=settings.reflection)
+        self.relay = Relay(
+            settings.relay_database_url,
+            self.broker,
+            self.telemetry,
+            self.now,
+            poll_seconds=settings.relay_poll_seconds,
+            publish_seconds=settings.publish_seconds,
+        )
+        deliveries = Deliveries(self.database, self.telemetry, self.now, max_failures=settings.max_failures)
+        self.consumers = Consumers(
+            self.app.name,
+            wiring.handlers,
+            self.broker,
+            deliveries,
+            ack_wait_seconds=settings.ack_wait_seconds,
+            fetch_seconds=settings.fetch_seconds,
+            retry_seconds=settings.retry_seconds,
+        )
+        own = [dead_letters.retrying(self.database, deliveries, wiring.handlers), retention.forgetting(self.keeper)]
+        self.rounds = [Rounds(loop, self.database) for loop in (*wiring.loops, *own)]
+        self.sites = Sites(self.database, settings.cell, settings.sites_seconds, self._sites_changed)
+
+    def _start_tasks(self) -> None:
+        self._relaying = self._tasks.start("relay", self.relay.run)
+        self._tasks.start("sites", self.sites.run)
+        self._tasks.start("ready", self._tell_readiness)
+        for rounds in self.rounds:
+            self._tasks.start("rounds", rounds.run)
+
+    def _nudge(self) -> None:
+        self.relay.nudge()
+        for rounds in self.rounds:
+            rounds.nudge()
+
+    def _sites_changed(self, sites: frozenset[str]) -> None:
+        self.consumers.serve(sites)
+        self._tasks.start("welcome", lambda: self._welcome(sites))
+
+    async def _welcome(self, sites: frozenset[str]) -> None:
+        """What each site gets when this process first sees it."""
+        for site in sites:
+            with suppress(Refusal):
+                async with self.database.transaction(site, "welcome") as tx:
+                    await loops.wake(tx, retention.LOOP, tx.now)
+                    await dead_letters.retry_newer(tx)
+
+    async def _tell_readiness(self) -> None:
+        """SERVING while the database answers; NATS may be away."""
+        while True:
+            try:
+                await asyncio.wait_for(self.database.ping(), 2)
+                await self.server.serving(True)
+            except (Refusal, TimeoutError):
+                await self.server.serving(False)
+            await asyncio.sleep(READY_SECONDS)
+
+    async def stop(self) -> None:
+        """Say no, stop pulling, finish what was begun, publish what was committed, close."""
+        grace = self.settings.drain_seconds
+        await self.server.serving(False)
+        await _at_most(grace / 2, self.consumers.stop())
+        await self.server.stop(grace / 2)
+        self.relay.stop()
+        await _at_most(grace / 4, asyncio.shield(self._relaying))
+        await self._tasks.stop()
+        await self.peers.close()
+        await self.broker.close()
+        await self.database.close()
+        await self.keeper.close()
+        await asyncio.to_thread(self.telemetry.close)
+        log.info("service.stopped")
+
+
+async def _at_most(seconds: float, work: Any) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(work, seconds)
+
+
+def configured(app: App, environ: Mapping[str, str]) -> Service:
+    """Raises SettingsError."""
+    shapes = (Settings, app.settings) if app.settings else (Settings,)
+    settings, *own = read(environ, *shapes)
+    return Service(app, settings, own[0] if own else None)
+
+
+def run(app: App) -> None:
+    """What `python -m` runs: until SIGTERM or SIGINT."""
+    logs.configure(app.name, os.environ.get("STEPWAY_CELL", "shared"))
+    try:
+        service = configured(app, os.environ)
+    except SettingsError as error:
+        sys.exit(f"stepway {app.name}: {error}")
+    asyncio.run(_until_told(service))
+
+
+async def _until_told(service: Service) -> None:
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    await service.start()
+    await told.wait()
+    await service.stop()

@@ -1,0 +1,123 @@
+"""The connection to NATS, which a service can start and serve without, and the one stream of events."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext, api
+from nats.js.errors import NotFoundError
+
+from stepway_chassis.logs import log
+
+STREAM = "EVENTS"
+MAX_AGE_SECONDS = 90 * 24 * 3600
+_UNREACHABLE = (nats.errors.Error, OSError, TimeoutError)
+
+
+class Broker:
+    """One connection, made in the background and made again for ever."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self._url = url
+        self._user = user
+        self._password = password
+        self._client = Client()
+        self._ready = asyncio.Event()
+        self._connecting: asyncio.Task[None] | None = None
+        self._when_back: set[Callable[[], None]] = set()
+
+    def start(self) -> None:
+        self._connecting = asyncio.create_task(self._connect())
+
+    async def client(self, timeout: float) -> Client:
+        """Wait until the first connection was made; raises TimeoutError."""
+        await asyncio.wait_for(self._ready.wait(), timeout)
+        return self._client
+
+    async def jetstream(self, timeout: float) -> JetStreamContext:
+        return (await self.client(timeout)).jetstream(timeout=timeout)
+
+    @contextmanager
+    def when_back(self, told: Callable[[], None]) -> Iterator[None]:
+        """Call `told` each time the connection was lost and is there again: what was asked before is forgotten."""
+        self._when_back.add(told)
+        try:
+            yield
+        finally:
+            self._when_back.discard(told)
+
+    async def _back(self) -> None:
+        log.info("broker.reconnected")
+        for told in self._when_back:
+            told()
+
+    async def _connect(self) -> None:
+        while not self._client.is_connected:
+            try:
+                await self._client.connect(
+                    self._url,
+                    user=self._user,
+                    password=self._password,
+                    name=f"stepway-{self._user}",
+                    inbox_prefix=f"_INBOX_{self._user}".encode(),
+                    connect_timeout=2,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.25,  # type: ignore[arg-type]
+                    ping_interval=5,
+                    max_outstanding_pings=2,
+                    allow_reconnect=True,
+                    error_cb=_noted,
+                    reconnected_cb=self._back,
+                )
+            except _UNREACHABLE as error:
+                log.warning("broker.unreachable", error_type=type(error).__name__)
+                await asyncio.sleep(0.5)
+                self._client = Client()
+        log.info("broker.connected")
+        self._ready.set()
+
+    async def close(self) -> None:
+        if self._connecting:
+            self._connecting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._connecting
+        with suppress(*_UNREACHABLE):
+            await asyncio.wait_for(self._client.close(), 2)
+
+
+async def _noted(error: Exception) -> None:
+    log.warning("broker.error", error_type=type(error).__name__)
+
+
+async def ensure_stream(url: str, user: str, password: str, *, replicas: int = 1) -> None:
+    """Make the stream, or bring an existing one to these limits. Run by the operator, never by a service."""
+    client = await nats.connect(url, user=user, password=password, connect_timeout=5, max_reconnect_attempts=2)
+    try:
+        jetstream = client.jetstream()
+        config = _stream(replicas)
+        try:
+            await jetstream.stream_info(STREAM)
+        except NotFoundError:
+            await jetstream.add_stream(config)
+        else:
+            await jetstream.update_stream(config)
+    finally:
+        await client.close()
+
+
+def _stream(replicas: int) -> api.StreamConfig:
+    return api.StreamConfig(
+        name=STREAM,
+        subjects=["evt.v1.>"],
+        retention=api.RetentionPolicy.LIMITS,
+        storage=api.StorageType.FILE,
+        max_age=MAX_AGE_SECONDS,
+        duplicate_window=600,
+        deny_delete=True,
+        max_msg_size=80 * 1024,
+        max_consumers=20_000,
+        num_replicas=replicas,
+    )

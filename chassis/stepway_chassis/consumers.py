@@ -1,0 +1,257 @@
+"""Pulls each site's events from the stream, urgent ones in a lane of their own."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext, api
+from nats.js.errors import NotFoundError
+
+from stepway_chassis.broker import STREAM, Broker
+from stepway_chassis.deliveries import Deliveries, Delivery, Handler, Outcome
+from stepway_chassis.logs import log
+from stepway_chassis.loops import Tasks
+
+IN_FLIGHT = 16
+MAX_ACK_PENDING = 512
+LONGEST_PAUSE_SECONDS = 10.0
+REQUEST_SECONDS = 5.0
+_GONE = ("503", "409")  # no such consumer, or it was deleted under us
+
+
+def durable(service: str, site: str, urgent: bool, subjects: Iterable[str]) -> str:
+    """<service>-<site>-<lane>-<generation>; another set of event types is another generation."""
+    generation = hashlib.sha256("\n".join(sorted(subjects)).encode()).hexdigest()[:8]
+    return f"{service}-{site}-{'urgent' if urgent else 'normal'}-{generation}"
+
+
+def _event(subject: str) -> str:
+    """evt.v1.<site>.<label>.<service>.<event> without all that differs from site to site."""
+    return subject.split(".", 4)[4]
+
+
+class Consumers:
+    """Two lanes for every site of this cell."""
+
+    def __init__(
+        self,
+        service: str,
+        handlers: Sequence[Handler[Any]],
+        broker: Broker,
+        deliveries: Deliveries,
+        *,
+        ack_wait_seconds: float,
+        fetch_seconds: float,
+        retry_seconds: float,
+    ) -> None:
+        self._service = service
+        self._handlers = handlers
+        self._broker = broker
+        self._deliveries = deliveries
+        self._ack_wait_seconds = ack_wait_seconds
+        self._fetch_seconds = fetch_seconds
+        self._retry_seconds = retry_seconds
+        self._lanes: dict[tuple[str, bool], Lane] = {}
+        self._tasks = Tasks()
+
+    def serve(self, sites: frozenset[str]) -> None:
+        """Pull for these sites; a lane of a site that is gone stops after what it holds."""
+        for site in sites:
+            for urgent in (True, False):
+                if (site, urgent) not in self._lanes:
+                    self._open(site, urgent)
+        for (site, urgent), lane in list(self._lanes.items()):
+            if site not in sites:
+                lane.stop()
+                del self._lanes[site, urgent]
+
+    def _open(self, site: str, urgent: bool) -> None:
+        handlers = {_event(handler.subject(site)): handler for handler in self._handlers if handler.urgent == urgent}
+        if not handlers:
+            return
+        lane = Lane(
+            durable(self._service, site, urgent, (handler.subject("*") for handler in handlers.values())),
+            site,
+            handlers,
+            self._broker,
+            self._deliveries,
+            ack_wait_seconds=self._ack_wait_seconds,
+            fetch_seconds=self._fetch_seconds,
+            retry_seconds=self._retry_seconds,
+        )
+        self._lanes[site, urgent] = lane
+        self._tasks.start(lane.name, lane.run)
+
+    async def stop(self) -> None:
+        """Pull nothing more, and finish what is in flight."""
+        lanes = list(self._lanes.values())
+        for lane in lanes:
+            lane.stop()
+        await asyncio.gather(*(lane.drained() for lane in lanes))
+        await self._tasks.stop()
+
+
+class Lane:
+    """One durable of one site: a standing pull request, and a bounded number of messages in flight."""
+
+    def __init__(
+        self,
+        name: str,
+        site: str,
+        handlers: dict[str, Handler[Any]],
+        broker: Broker,
+        deliveries: Deliveries,
+        *,
+        ack_wait_seconds: float,
+        fetch_seconds: float,
+        retry_seconds: float,
+    ) -> None:
+        self.name = name
+        self._site = site
+        self._handlers = handlers
+        self._broker = broker
+        self._deliveries = deliveries
+        self._ack_wait_seconds = ack_wait_seconds
+        self._fetch_seconds = fetch_seconds
+        self._retry_seconds = retry_seconds
+        self._stopping = asyncio.Event()
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._pause = 0.0
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def drained(self) -> None:
+        if self._in_flight:
+            await asyncio.wait(self._in_flight)
+
+    async def run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                client = await self._broker.client(REQUEST_SECONDS)
+                await self._ensure(client.jetstream(timeout=REQUEST_SECONDS))
+                async with self._arrivals(client) as arrivals:
+                    await self._pull(client, *arrivals)
+            except (nats.errors.Error, TimeoutError, OSError) as error:
+                log.warning("lane.waiting", lane=self.name, error_type=type(error).__name__)
+                await self._sleep(self._retry_seconds)
+
+    async def _ensure(self, jetstream: JetStreamContext) -> None:
+        """Make the durable when it is missing: from the beginning, since the inbox knows what was handled."""
+        with suppress(NotFoundError):
+            await jetstream.consumer_info(STREAM, self.name)
+            return
+        await jetstream.add_consumer(
+            STREAM,
+            api.ConsumerConfig(
+                durable_name=self.name,
+                deliver_policy=api.DeliverPolicy.ALL,
+                ack_policy=api.AckPolicy.EXPLICIT,
+                ack_wait=self._ack_wait_seconds,
+                max_deliver=-1,
+                max_ack_pending=MAX_ACK_PENDING,
+                filter_subjects=[handler.subject(self._site) for handler in self._handlers.values()],
+            ),
+        )
+        log.info("lane.made", lane=self.name)
+
+    @asynccontextmanager
+    async def _arrivals(self, client: Client) -> AsyncIterator[tuple[str, asyncio.Queue[Msg | None]]]:
+        """An inbox and what arrives in it; None says that the connection is new and every request was forgotten."""
+        queue: asyncio.Queue[Msg | None] = asyncio.Queue()
+        subscription = await client.subscribe(client.new_inbox(), cb=queue.put)
+        try:
+            with self._broker.when_back(lambda: queue.put_nowait(None)):
+                yield subscription.subject, queue
+        finally:
+            with suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+
+    async def _pull(self, client: Client, inbox: str, queue: asyncio.Queue[Msg | None]) -> None:
+        while not self._stopping.is_set():
+            await self._breathe()
+            batch = 1 if self._pause else IN_FLIGHT
+            await self._request(client, inbox, batch)
+            async for message in self._answers(queue, batch):
+                while len(self._in_flight) >= IN_FLIGHT:
+                    await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+                task = asyncio.create_task(self._settle(message))
+                self._in_flight.add(task)
+                task.add_done_callback(self._in_flight.discard)
+
+    async def _breathe(self) -> None:
+        """Something that the handlers need did not answer: let what is held come back, then try with one message."""
+        if self._pause:
+            await self.drained()
+            await self._sleep(self._pause)
+
+    async def _request(self, client: Client, inbox: str, batch: int) -> None:
+        wanted = {"batch": batch, "expires": int(self._fetch_seconds * 1e9)}
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{self.name}"
+        await client.publish(subject, json.dumps(wanted).encode(), reply=inbox)
+
+    async def _answers(self, queue: asyncio.Queue[Msg | None], batch: int) -> AsyncIterator[Msg]:
+        """The messages of one request, until it is filled, has expired, or was forgotten."""
+        for _ in range(batch):
+            message = await self._next(queue)
+            if message is None:
+                return
+            status = (message.headers or {}).get("Status")
+            if status in _GONE:
+                raise nats.errors.Error("the consumer is gone")
+            if status:
+                return
+            yield message
+
+    async def _next(self, queue: asyncio.Queue[Msg | None]) -> Msg | None:
+        arrival = asyncio.ensure_future(queue.get())
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({arrival, stopped}, timeout=self._fetch_seconds + 2, return_when=asyncio.FIRST_COMPLETED)
+            return arrival.result() if arrival.done() else None
+        finally:
+            arrival.cancel()
+            stopped.cancel()
+
+    async def _settle(self, message: Msg) -> None:
+        handler = self._handlers.get(_event(message.subject))
+        if handler is None or self._stopping.is_set():
+            await self._answer(message.nak)
+            return
+        delivery = Delivery(
+            self._site, message.subject, dict(message.headers or {}), message.data, message.metadata.num_delivered
+        )
+        match await self._handled(handler, delivery):
+            case Outcome.ENDED:
+                self._pause = 0.0
+                await self._answer(message.ack)
+            case Outcome.AGAIN:
+                await self._answer(lambda: message.nak(delay=self._delay(delivery.count)))
+            case Outcome.UNAVAILABLE:
+                self._pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2 or self._retry_seconds)
+                await self._answer(lambda: message.nak(delay=self._retry_seconds))
+
+    async def _handled(self, handler: Handler[Any], delivery: Delivery) -> Outcome:
+        try:
+            return await self._deliveries.handle(handler, delivery)
+        except Exception:
+            log.error("lane.failed", lane=self.name, exc_info=True)
+            return Outcome.AGAIN
+
+    def _delay(self, deliveries: int) -> float:
+        return float(min(60.0, self._retry_seconds * 2 ** min(deliveries - 1, 6)))
+
+    async def _answer(self, answer: Callable[[], Any]) -> None:
+        """An answer that does not reach the stream costs a redelivery, which the inbox recognises."""
+        with suppress(nats.errors.Error, OSError):
+            await answer()
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)

@@ -1,0 +1,246 @@
+"""Transactions: one way into a site, one way to run a command, and what the database's own errors mean."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+from google.protobuf.message import Message
+from sqlalchemy import CursorResult, Executable, text
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from stepway_chassis import audit, idempotency
+from stepway_chassis.call import Call, Caller, Kind, Scope, current
+from stepway_chassis.errors import Denied, InvalidInput, NotFound, Refusal, TimedOut, Unavailable
+
+R = TypeVar("R", bound=Message)
+Q = TypeVar("Q", bound=Message)
+BACKGROUND_SECONDS = 20.0  # the statement timeout of a transaction that no caller waits for
+
+_ENTER = text(
+    "SELECT zone, settings, set_config('statement_timeout', :timeout, true), clock_timestamp()"
+    " FROM enter_site(:site, :cell)"
+)
+_RETRIED = {"40P01", "40001"}
+_REFUSALS: dict[str, tuple[type[Refusal], str, str]] = {
+    "SW001": (NotFound, "SITE_UNKNOWN", "There is no such site."),
+    "SW002": (Unavailable, "WRONG_CELL", "Another cell runs this site; ask again."),
+    "SW003": (Unavailable, "SITE_DRAINING", "The site is being moved; ask again in a moment."),
+    "57014": (TimedOut, "DEADLINE_EXCEEDED", "The deadline passed; ask again with the same request_id."),
+    "22021": (InvalidInput, "TEXT_NOT_STORABLE", "A text holds a character that cannot be stored, such as NUL."),
+    "22P05": (InvalidInput, "TEXT_NOT_STORABLE", "A text holds a character that cannot be stored, such as NUL."),
+}
+_CONNECTION_LOST = ("08", "57P", "53", "25P")  # classes: connection, operator intervention, resources, idle timeout
+
+
+@dataclass(frozen=True)
+class Site:
+    """The site that a transaction has entered: its IANA zone and its registered settings."""
+
+    name: str
+    zone: str
+    settings: Mapping[str, Any]
+
+
+@dataclass
+class Tx:
+    """An open transaction inside one site.
+
+    `correlation` and `causation` are what the events announced in it will carry; a consumer's transaction takes them
+    from the event that it handles.
+    """
+
+    connection: AsyncConnection
+    site: Site
+    caller: Caller
+    scope: Scope
+    action: str
+    purpose: str
+    now: datetime
+    correlation: str = ""
+    causation: str = ""
+    people: list[UUID] = field(default_factory=list)
+    concerned: bool = False
+    work_left: bool = False  # the relay or a loop has something to do after the commit
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        return await self.connection.execute(statement, parameters)
+
+    def concerns(self, *people: UUID, held_by: str | None = None) -> None:
+        """Say whose records this call touches, for the audit and for the reach of the caller's role.
+
+        `held_by` is the subject whom the record was given to (ASSIGNED) or is about (SELF); left out, it is the person.
+        Raises Denied when the record lies outside the caller's scope; a handler turns that into its own NOT_FOUND by
+        calling `within` first.
+        """
+        self.concerned = True
+        self.people.extend(people)
+        holders = [held_by] if held_by is not None else [str(person) for person in people]
+        if not all(self.within(holder) for holder in holders):
+            raise Denied("OUT_OF_SCOPE", "The record is not the caller's.")
+
+    def within(self, holder: str) -> bool:
+        """Whether a record of this holder lies inside the caller's scope."""
+        return self.scope is Scope.SITE or holder == self.caller.subject
+
+
+class Database:
+    """One service's database, entered site by site as the role `app` (or `keeper`, for loops that delete)."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        service: str,
+        cell: str,
+        pool_size: int = 10,
+        nudge: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.engine = engine(url, pool_size)
+        self._identity = Caller(service, Kind.SERVICE)
+        self._cell = cell
+        self._nudge = nudge
+
+    @asynccontextmanager
+    async def transaction(self, site: str, action: str, *, call: Call | None = None) -> AsyncIterator[Tx]:
+        """A transaction inside `site`, on behalf of `call`, or of the service itself.
+
+        Raises NotFound (SITE_UNKNOWN) and Unavailable (WRONG_CELL, SITE_DRAINING, DATABASE_UNAVAILABLE).
+        """
+        with translated():
+            async with self.engine.begin() as connection:
+                tx = await self._entered(connection, site, action, call)
+                yield tx
+            if tx.work_left:
+                self._nudge()
+
+    async def _entered(self, connection: AsyncConnection, site: str, action: str, call: Call | None) -> Tx:
+        seconds = call.remaining() if call else BACKGROUND_SECONDS
+        parameters = {"site": site, "cell": self._cell, "timeout": str(max(1, int(seconds * 1000)))}
+        zone, settings, _, now = (await connection.execute(_ENTER, parameters)).one()
+        return Tx(
+            connection,
+            Site(site, zone, settings),
+            caller=call.caller if call else self._identity,
+            scope=call.scope if call else Scope.SITE,
+            action=action,
+            purpose=call.purpose if call else "HOPERAT",
+            now=now,
+        )
+
+    async def command(self, request: Q, response: type[R], decide: Callable[[Tx, Q], Awaitable[R]]) -> R:
+        """Run `decide` once for this request_id, and answer a repeat with the stored answer.
+
+        `decide` may run twice after a deadlock, so it has no effect outside its transaction.
+        """
+        call = current.get()
+        try:
+            return await self._commanded(call, request, response, decide)
+        except Contended:
+            with _last_try():
+                return await self._commanded(call, request, response, decide)
+
+    async def _commanded(self, call: Call, request: Q, response: type[R], decide: Callable[[Tx, Q], Awaitable[R]]) -> R:
+        async with self.transaction(call.site, call.rpc, call=call) as tx:
+            stored = await idempotency.begin(tx, request)
+            if stored is not None:
+                await audit.record(tx, "REPEATED")
+                return response.FromString(stored)
+            answer = await decide(tx, request)
+            _must_have_concerned(tx)
+            await idempotency.finish(tx, request, answer)
+            await audit.record(tx, "DONE")
+            return answer
+
+    async def query(self, request: Q, read: Callable[[Tx, Q], Awaitable[R]]) -> R:
+        """Read, and record who has read about whom."""
+        call = current.get()
+        async with self.transaction(call.site, call.rpc, call=call) as tx:
+            answer = await read(tx, request)
+            _must_have_concerned(tx)
+            await audit.record(tx, "DONE")
+            return answer
+
+    async def ping(self) -> None:
+        with translated():
+            async with self.engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def _must_have_concerned(tx: Tx) -> None:
+    """A handler that never said whose record it touched was neither audited nor narrowed: it fails closed."""
+    if not tx.concerned:
+        raise RuntimeError("the handler did not call tx.concerns")
+
+
+def engine(url: str, pool_size: int) -> AsyncEngine:
+    return create_async_engine(
+        url.replace("postgresql://", "postgresql+asyncpg://", 1),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_use_lifo=True,
+        hide_parameters=True,
+        isolation_level="READ COMMITTED",
+        connect_args={"timeout": 5},
+    )
+
+
+@asynccontextmanager
+async def json_connection(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of its own, outside any pool, on which jsonb is Python."""
+    connection = await asyncpg.connect(url, timeout=5, command_timeout=10)
+    try:
+        await connection.set_type_codec(
+            "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog", format="text"
+        )
+        yield connection
+    finally:
+        await connection.close(timeout=2)
+
+
+class Contended(Exception):
+    """A deadlock or a serialization failure: the same work may succeed in a new transaction."""
+
+
+class translated:
+    """Turns what the driver raises into the vocabulary of `errors`; parameters never come along."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, DBAPIError) and not isinstance(error, InterfaceError):
+            _raise_for(getattr(error.orig, "sqlstate", None) or "", error)
+        if isinstance(error, InterfaceError | PoolTimeoutError | ConnectionError | OSError):
+            raise _database_unavailable() from None
+
+
+def _raise_for(sqlstate: str, error: DBAPIError) -> None:
+    if sqlstate in _RETRIED:
+        raise Contended from None
+    if sqlstate in _REFUSALS:
+        refusal, reason, message = _REFUSALS[sqlstate]
+        raise refusal(reason, message) from None
+    if error.connection_invalidated or not sqlstate or sqlstate.startswith(_CONNECTION_LOST):
+        raise _database_unavailable() from None
+
+
+def _database_unavailable() -> Unavailable:
+    return Unavailable("DATABASE_UNAVAILABLE", "The service's database does not answer; ask again.")
+
+
+class _last_try:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Contended):
+            raise Unavailable("BUSY", "Others write the same records; ask again.") from None

@@ -1,0 +1,95 @@
+"""Events that could not be applied: what an operator sees of them, and the round that tries them again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from stepway_chassis import loops
+from stepway_chassis.database import Database, Tx
+from stepway_chassis.deliveries import Deliveries, Delivery, Handler, Outcome
+from stepway_chassis.errors import NotFound
+from stepway_chassis.loops import Loop
+
+LOOP = "dead_letters"
+
+_LIST = text(
+    "SELECT id, consumer, event_id, subject, reason, error_type, count, state, first_at, last_at FROM dead_letter"
+    " WHERE site = :site ORDER BY id"
+)
+_RETRY = text("UPDATE dead_letter SET state = 'retrying' WHERE site = :site AND id = :id RETURNING 1")
+_RETRY_NEWER = text(
+    "UPDATE dead_letter SET state = 'retrying' WHERE site = :site AND reason = 'NEWER_SCHEMA' RETURNING 1"
+)
+_RETRYING = text(
+    "SELECT id, consumer, subject, headers, payload FROM dead_letter"
+    " WHERE site = :site AND state = 'retrying' ORDER BY id"
+)
+_STILL = text("UPDATE dead_letter SET state = 'waiting' WHERE site = :site AND id = :id AND state = 'retrying'")
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter without its body, which may only be read inside the service."""
+
+    id: UUID
+    consumer: str
+    event_id: UUID
+    subject: str
+    reason: str
+    error_type: str
+    count: int
+    state: str
+    first_at: datetime
+    last_at: datetime
+
+
+async def listed(tx: Tx) -> list[Letter]:
+    rows = await tx.execute(_LIST, {"site": tx.site.name})
+    return [Letter(**row) for row in rows.mappings()]
+
+
+async def retry(tx: Tx, letter: UUID) -> None:
+    """Have the service try this letter again, within a second. Raises NotFound (DEAD_LETTER_NOT_FOUND)."""
+    found = await tx.execute(_RETRY, {"site": tx.site.name, "id": letter})
+    if found.first() is None:
+        raise NotFound("DEAD_LETTER_NOT_FOUND", "No such dead letter at this site; list them to see their ids.")
+    await loops.wake(tx, LOOP, tx.now)
+
+
+async def retry_newer(tx: Tx) -> None:
+    """After an upgrade: try what an older version could not read."""
+    found = await tx.execute(_RETRY_NEWER, {"site": tx.site.name})
+    if found.first() is not None:
+        await loops.wake(tx, LOOP, tx.now)
+
+
+def retrying(database: Database, deliveries: Deliveries, handlers: Sequence[Handler[Any]]) -> Loop:
+    by_name = {handler.name: handler for handler in handlers}
+
+    async def round(site: str) -> datetime | None:
+        async with database.transaction(site, LOOP) as tx:
+            letters = (await tx.execute(_RETRYING, {"site": site})).mappings().all()
+        for letter in letters:
+            await _try(database, deliveries, by_name, site, letter)
+        return None
+
+    return Loop(LOOP, round)
+
+
+async def _try(
+    database: Database,
+    deliveries: Deliveries,
+    handlers: Mapping[str, Handler[Any]],
+    site: str,
+    letter: Mapping[Any, Any],
+) -> None:
+    """A letter that is applied is gone with the same transaction; any other waits for the operator again."""
+    handler = handlers.get(letter["consumer"])
+    delivery = Delivery(site, letter["subject"], letter["headers"], bytes(letter["payload"]))
+    if handler is None or await deliveries.handle(handler, delivery) is not Outcome.ENDED:
+        async with database.transaction(site, LOOP) as tx:
+            await tx.execute(_STILL, {"site": site, "id": letter["id"]})

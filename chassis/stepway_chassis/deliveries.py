@@ -1,0 +1,186 @@
+"""One delivery of one event: applied once, or kept as a dead letter; never lost and never done twice."""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from google.protobuf.message import Message
+from sqlalchemy import text
+
+from stepway_chassis import events, inbox
+from stepway_chassis.contracts import event_rule
+from stepway_chassis.database import Contended, Database, Tx
+from stepway_chassis.errors import Refusal, TimedOut, Unavailable
+from stepway_chassis.events import Event
+from stepway_chassis.logs import log
+from stepway_chassis.telemetry import Telemetry
+
+Facts = TypeVar("Facts")
+TOO_OLD = timedelta(days=89)  # the inbox remembers 90 days; what is older cannot be told from a repeat
+SUSPECT_DELIVERIES = 3  # from then on an attempt is counted before it begins, in case it takes the process down
+
+_BURY = text(
+    "INSERT INTO dead_letter AS letter (site, consumer, event_id, subject, headers, payload, reason, error_type, count)"
+    " VALUES (:site, :consumer, :event_id, :subject, CAST(:headers AS jsonb), :payload, :reason, :error_type, :count)"
+    " ON CONFLICT (site, consumer, event_id) DO UPDATE SET state = 'waiting', reason = excluded.reason,"
+    " error_type = excluded.error_type, count = letter.count + excluded.count, last_at = now()"
+)
+_FORGIVE_ONE = text(
+    "UPDATE delivery_failure SET count = count - 1"
+    " WHERE site = :site AND consumer = :consumer AND event_id = :event_id AND count > 0"
+)
+
+
+@dataclass(frozen=True)
+class Handler(Generic[Facts]):
+    """How a service reacts to one type of event.
+
+    `name` keys the inbox and never changes. `fetch` asks other services, before the transaction; `apply` writes.
+    `commutative` says why the order of deliveries does not matter; row 17 of the fault matrix tries it.
+    """
+
+    name: str
+    event: type[Message]
+    apply: Callable[[Tx, Event, Facts], Awaitable[None]]
+    commutative: str
+    fetch: Callable[[Event], Awaitable[Facts]] | None = None
+
+    @property
+    def urgent(self) -> bool:
+        return event_rule(self.event.DESCRIPTOR).urgent
+
+    def subject(self, site: str) -> str:
+        rule = event_rule(self.event.DESCRIPTOR)
+        return f"evt.v1.{site}.*.{rule.service}.{rule.token}"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What came off the stream; `count` is how often it has come, from 1."""
+
+    site: str
+    subject: str
+    headers: Mapping[str, str]
+    payload: bytes
+    count: int = 1
+
+    @property
+    def event_id(self) -> UUID:
+        """The event's id; a delivery without a readable one gets an id of its own bytes."""
+        try:
+            return UUID(self.headers["ce-id"])
+        except (KeyError, ValueError):
+            return UUID(bytes=hashlib.sha256(self.subject.encode() + self.payload).digest()[:16], version=5)
+
+
+class Outcome(Enum):
+    """What the lane does with the message: ENDED is acknowledged, the others come again."""
+
+    ENDED = auto()
+    AGAIN = auto()
+    UNAVAILABLE = auto()
+
+
+class Deliveries:
+    """Applies deliveries for one service."""
+
+    def __init__(
+        self, database: Database, telemetry: Telemetry, now: Callable[[], datetime], *, max_failures: int
+    ) -> None:
+        self._database = database
+        self._telemetry = telemetry
+        self._now = now
+        self._max_failures = max_failures
+
+    async def handle(self, handler: Handler[Any], delivery: Delivery) -> Outcome:
+        try:
+            return await self._handled(handler, delivery)
+        except (Unavailable, TimedOut, Contended) as error:
+            log.warning(
+                "delivery.postponed", consumer=handler.name, site=delivery.site, error_type=type(error).__name__
+            )
+            return Outcome.UNAVAILABLE
+
+    async def _handled(self, handler: Handler[Any], delivery: Delivery) -> Outcome:
+        try:
+            event = events.read(delivery.subject, delivery.headers, delivery.payload, handler.event)
+        except events.Malformed:
+            return await self._bury(handler, delivery, "MALFORMED", "Malformed", 1)
+        except events.NewerSchema:
+            return await self._bury(handler, delivery, "NEWER_SCHEMA", "NewerSchema", 1)
+        if self._now() - event.time > TOO_OLD:
+            log.warning("delivery.expired", consumer=handler.name, site=event.site, event_id=str(event.id))
+            return Outcome.ENDED
+        suspect = delivery.count > SUSPECT_DELIVERIES
+        if suspect and await self._count(handler, delivery, "DeliveryLost") > self._max_failures:
+            return await self._bury(handler, delivery, "DELIVERED_TOO_OFTEN", "DeliveryLost", delivery.count)
+        try:
+            await self.apply(handler, event)
+        except (Unavailable, TimedOut, Contended):
+            if suspect:
+                await self._uncount(handler, delivery)
+            raise
+        except Refusal as refusal:
+            return await self._bury(handler, delivery, refusal.reason, type(refusal).__name__, 1)
+        except Exception as error:
+            return await self._failed(handler, delivery, error)
+        return Outcome.ENDED
+
+    async def apply(self, handler: Handler[Any], event: Event) -> None:
+        """Ask, then write, once: the inbox row, the effect and what it announces share one transaction."""
+        with self._telemetry.process(
+            handler.subject("{site}"), str(event.id), event.type, handler.name, event.context, event.time,
+            self._now(), event.site,
+        ):  # fmt: skip
+            facts = await handler.fetch(event) if handler.fetch else None
+            async with self._database.transaction(event.site, handler.name) as tx:
+                tx.correlation, tx.causation = event.correlation, str(event.id)
+                if await inbox.claim(tx, handler.name, event.id):
+                    await handler.apply(tx, event, facts)
+                    await inbox.settle(tx, handler.name, event.id)
+
+    async def _failed(self, handler: Handler[Any], delivery: Delivery, error: Exception) -> Outcome:
+        error_type = type(error).__name__
+        log.error(
+            "delivery.failed", consumer=handler.name, site=delivery.site, event_id=str(delivery.event_id), exc_info=True
+        )
+        count = await self._count(handler, delivery, error_type)
+        if count < self._max_failures:
+            return Outcome.AGAIN
+        return await self._bury(handler, delivery, "HANDLER_FAILED", error_type, count)
+
+    async def _count(self, handler: Handler[Any], delivery: Delivery, error_type: str) -> int:
+        async with self._database.transaction(delivery.site, handler.name) as tx:
+            return await inbox.count_failure(tx, handler.name, delivery.event_id, error_type)
+
+    async def _uncount(self, handler: Handler[Any], delivery: Delivery) -> None:
+        key = {"site": delivery.site, "consumer": handler.name, "event_id": delivery.event_id}
+        async with self._database.transaction(delivery.site, handler.name) as tx:
+            await tx.execute(_FORGIVE_ONE, key)
+
+    async def _bury(
+        self, handler: Handler[Any], delivery: Delivery, reason: str, error_type: str, count: int
+    ) -> Outcome:
+        """Only a committed dead letter ends a message that could not be applied."""
+        letter = {
+            "site": delivery.site,
+            "consumer": handler.name,
+            "event_id": delivery.event_id,
+            "subject": delivery.subject,
+            "headers": json.dumps(dict(delivery.headers)).replace("\\u0000", ""),
+            "payload": delivery.payload,
+            "reason": reason,
+            "error_type": error_type,
+            "count": count,
+        }
+        async with self._database.transaction(delivery.site, handler.name) as tx:
+            await tx.execute(_BURY, letter)
+        log.error(
+            "delivery.buried", consumer=handler.name, site=delivery.site, reason=reason, event_id=str(delivery.event_id)
+        )
+        return Outcome.ENDED

@@ -1,0 +1,128 @@
+"""Who a caller is: tokens checked against a key set, and the token that this service calls others with."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet, OKPKey
+
+from stepway_chassis.call import Caller, Kind
+from stepway_chassis.errors import Unauthenticated
+
+ALGORITHM = "Ed25519"
+TRUSTED_ALGORITHMS = [ALGORITHM, "ES256", "RS256"]  # what OIDC issuers sign with; never a shared secret, never none
+LEEWAY = timedelta(seconds=10)
+SERVICE_TOKEN_LIFE = timedelta(minutes=5)
+SERVICE_MEMBER = "stepway_service"  # a key with this member speaks for that service and for nobody else
+
+
+class Verifier:
+    """Checks tokens against a local key set.
+
+    Raises Unauthenticated with TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_UNTRUSTED (key, algorithm, signature, issuer,
+    audience) or TOKEN_EXPIRED.
+    """
+
+    def __init__(self, jwks_file: Path, *, issuer: str, audience: str) -> None:
+        document = json.loads(jwks_file.read_text())
+        self._keys = KeySet.import_key_set(document)
+        self._service_of = {key["kid"]: key.get(SERVICE_MEMBER) for key in document["keys"]}
+        self._issuer = issuer
+        self._audience = audience
+
+    def caller(self, authorization: str, now: datetime) -> Caller:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("TOKEN_MISSING", "Send metadata authorization: Bearer and a token.")
+        header, claims = self._verified(token.strip())
+        self._check_claims(claims, now)
+        return self._caller(claims, self._service_of.get(header.get("kid", "")))
+
+    def _verified(self, token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        try:
+            decoded = jwt.decode(token, self._keys, algorithms=TRUSTED_ALGORITHMS)
+        except (JoseError, ValueError, TypeError, KeyError):
+            raise Unauthenticated("TOKEN_UNTRUSTED", "No key that Stepway trusts has signed this token.") from None
+        return dict(decoded.header), dict(decoded.claims)
+
+    def _check_claims(self, claims: dict[str, Any], now: datetime) -> None:
+        audience = claims.get("aud")
+        if claims.get("iss") != self._issuer or self._audience not in (
+            audience if isinstance(audience, list) else [audience]
+        ):
+            raise Unauthenticated("TOKEN_UNTRUSTED", "The token was made by or for somebody else.")
+        moment, leeway = now.timestamp(), LEEWAY.total_seconds()
+        expires, begins = claims.get("exp"), claims.get("nbf", 0)
+        if not isinstance(expires, int | float) or not isinstance(begins, int | float):
+            raise _malformed()
+        if moment > expires + leeway or moment < begins - leeway:
+            raise Unauthenticated("TOKEN_EXPIRED", "Get a new token: this one is not valid at this time.")
+
+    def _caller(self, claims: dict[str, Any], service: str | None) -> Caller:
+        try:
+            caller = Caller(str(claims["sub"]), Kind(claims["kind"]), _grants(claims.get("grants", {})))
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise _malformed() from None
+        if (caller.kind is Kind.SERVICE) != (service is not None) or (service and caller.subject != service):
+            raise Unauthenticated("TOKEN_UNTRUSTED", "The key that signed this token does not speak for its subject.")
+        return caller
+
+
+def _grants(claim: dict[str, list[str]]) -> dict[str, frozenset[str]]:
+    return {str(site): frozenset(str(role) for role in roles) for site, roles in claim.items()}
+
+
+def _malformed() -> Unauthenticated:
+    return Unauthenticated("TOKEN_MALFORMED", "The token lacks sub, kind, grants or exp, or one has another shape.")
+
+
+class Identity(Protocol):
+    """Whatever can say who is calling."""
+
+    def token(self, now: datetime) -> str: ...
+
+
+@dataclass(frozen=True)
+class Bearer:
+    """Somebody who holds a token: a person at a terminal, an integrator."""
+
+    held: str
+
+    def token(self, now: datetime) -> str:
+        return self.held
+
+
+class ServiceIdentity:
+    """Signs short-lived tokens with this service's own key."""
+
+    def __init__(self, service: str, key_file: Path, *, issuer: str, audience: str) -> None:
+        self._service = service
+        self._key = OKPKey.import_key(json.loads(key_file.read_text()))
+        self._issuer = issuer
+        self._audience = audience
+        self._token = ""
+        self._renew_at = 0.0
+
+    def token(self, now: datetime) -> str:
+        if now.timestamp() >= self._renew_at:
+            self._renew_at = (now + SERVICE_TOKEN_LIFE / 2).timestamp()
+            self._token = self._signed(now)
+        return self._token
+
+    def _signed(self, now: datetime) -> str:
+        claims = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": self._service,
+            "kind": Kind.SERVICE.value,
+            "iat": int(now.timestamp()),
+            "nbf": int(now.timestamp()),
+            "exp": int((now + SERVICE_TOKEN_LIFE).timestamp()),
+            "jti": str(uuid4()),
+        }
+        return jwt.encode({"alg": ALGORITHM, "kid": self._key.kid}, claims, self._key, algorithms=[ALGORITHM])

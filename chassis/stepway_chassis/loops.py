@@ -1,0 +1,121 @@
+"""Background work: tasks that start and stop together, and rounds that visit only the sites where something is due."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from stepway_chassis.database import Database, translated
+from stepway_chassis.errors import Refusal
+from stepway_chassis.logs import log
+
+if TYPE_CHECKING:
+    from stepway_chassis.database import Tx
+
+LEASE = timedelta(seconds=60)  # after this long without word, another replica looks after the site
+POLL_SECONDS = 0.5
+RESTART_SECONDS = 1.0
+
+_WAKE = text(
+    "INSERT INTO work (site, loop, due_at) VALUES (:site, :loop, :at)"
+    " ON CONFLICT (loop, site) DO UPDATE SET due_at = LEAST(work.due_at, excluded.due_at)"
+)
+_TAKE = text(
+    "UPDATE work SET due_at = now() + CAST(:lease AS interval) WHERE (loop, site) IN (SELECT loop, site FROM work"
+    " WHERE loop = :loop AND due_at <= now() ORDER BY due_at LIMIT 20 FOR UPDATE SKIP LOCKED)"
+    " RETURNING site, due_at"
+)
+_DONE = text("DELETE FROM work WHERE loop = :loop AND site = :site AND due_at = :leased")
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`round(site)` does what is due at one site and says when it is due again, if ever."""
+
+    name: str
+    round: Callable[[str], Awaitable[datetime | None]]
+
+
+async def wake(tx: "Tx", loop: str, at: datetime) -> None:
+    """Have `loop` visit this site at `at`, or earlier if it was to come earlier."""
+    await tx.execute(_WAKE, {"site": tx.site.name, "loop": loop, "at": at})
+    tx.work_left = True
+
+
+class Rounds:
+    """Runs one loop over the sites where it is due."""
+
+    def __init__(self, loop: Loop, database: Database) -> None:
+        self._loop = loop
+        self._database = database
+        self._nudged = asyncio.Event()
+
+    def nudge(self) -> None:
+        self._nudged.set()
+
+    async def run(self) -> None:
+        while True:
+            self._nudged.clear()
+            try:
+                visited = await self._visit_due()
+            except Refusal as refusal:
+                log.warning("loop.waiting", loop=self._loop.name, reason=refusal.reason)
+                visited = 0
+            if not visited:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._nudged.wait(), POLL_SECONDS)
+
+    async def _visit_due(self) -> int:
+        with translated():
+            async with self._database.engine.begin() as connection:
+                taken = (await connection.execute(_TAKE, {"loop": self._loop.name, "lease": LEASE})).all()
+        for site, leased in taken:
+            await self._visit(site, leased)
+        return len(taken)
+
+    async def _visit(self, site: str, leased: datetime) -> None:
+        """A round that fails is tried again when its lease ends; a wake during the round is never lost."""
+        try:
+            again = await self._loop.round(site)
+        except Refusal as refusal:
+            log.warning("loop.postponed", loop=self._loop.name, site=site, reason=refusal.reason)
+            return
+        except Exception:
+            log.error("loop.failed", loop=self._loop.name, site=site, exc_info=True)
+            return
+        with translated():
+            async with self._database.engine.begin() as connection:
+                await connection.execute(_DONE, {"loop": self._loop.name, "site": site, "leased": leased})
+                if again is not None:
+                    await connection.execute(_WAKE, {"loop": self._loop.name, "site": site, "at": again})
+
+
+class Tasks:
+    """Long-lived tasks under one roof: one that fails is logged and started again."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        task = asyncio.create_task(_kept_alive(name, work), name=name)
+        self._tasks.append(task)
+        return task
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+
+async def _kept_alive(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            return await work()
+        except Exception:
+            log.error("task.failed", loop=name, exc_info=True)
+            await asyncio.sleep(RESTART_SECONDS)

@@ -1,0 +1,107 @@
+"""What a process reads from its environment: once, into one frozen dataclass."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+PREFIX = "STEPWAY_"
+T = TypeVar("T")
+
+
+class SettingsError(Exception):
+    """The environment names something unknown, lacks something, or cannot be read."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of every service; the name in the environment is STEPWAY_ and the field in capitals."""
+
+    database_url: str
+    relay_database_url: str
+    keeper_database_url: str
+    nats_url: str
+    nats_user: str
+    nats_password: str
+    jwks_file: Path
+    service_key_file: Path
+    issuer: str
+    peers: Mapping[str, str]
+    audience: str = "stepway"
+    listen: str = "127.0.0.1:0"
+    cell: str = "shared"
+    reflection: bool = False
+    trace_file: Path | None = None
+    otlp_endpoint: str | None = None
+    trace_ratio: float = 1.0
+    pool_size: int = 10
+    sites_seconds: float = 5.0
+    relay_poll_seconds: float = 0.5
+    publish_seconds: float = 5.0
+    ack_wait_seconds: float = 30.0
+    fetch_seconds: float = 25.0
+    retry_seconds: float = 1.0
+    max_failures: int = 5
+    drain_seconds: float = 8.0
+
+
+def read(environ: Mapping[str, str], *shapes: type[Any]) -> tuple[Any, ...]:
+    """One instance of each dataclass in `shapes`.
+
+    Raises SettingsError naming every STEPWAY_ variable that no shape knows, that is missing, or that does not parse.
+    """
+    known = {PREFIX + item.name.upper() for shape in shapes for item in fields(shape)}
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    return tuple(_instance(environ, shape) for shape in shapes)
+
+
+def _instance(environ: Mapping[str, str], shape: type[T]) -> T:
+    hints = get_type_hints(shape)
+    given: dict[str, Any] = {}
+    for item in fields(shape):  # type: ignore[arg-type]
+        name = PREFIX + item.name.upper()
+        if environ.get(name, "") != "":
+            given[item.name] = _parsed(name, environ[name], hints[item.name])
+        elif item.default is MISSING:
+            raise SettingsError(f"missing: {name}")
+    return shape(**given)
+
+
+def _parsed(name: str, text: str, hint: Any) -> Any:
+    try:
+        return _PARSERS.get(hint, str)(text)
+    except (ValueError, KeyError) as error:
+        raise SettingsError(f"cannot read {name}: it has to be {_NAMES.get(hint, 'a text')}") from error
+
+
+def _pairs(text: str) -> Mapping[str, str]:
+    return dict(_pair(part) for part in text.split(",") if part)
+
+
+def _pair(part: str) -> tuple[str, str]:
+    name, _, value = part.partition("=")
+    if not name or not value:
+        raise ValueError
+    return name, value
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    bool: _flag,
+    Path: Path,
+    Path | None: Path,
+    Mapping[str, str]: _pairs,
+}
+_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Mapping[str, str]: "name=value pairs, comma-separated",
+}

@@ -1,0 +1,44 @@
+"""The sites that this process serves: read from its own database, read again every few seconds."""
+
+import asyncio
+from collections.abc import Callable
+
+from sqlalchemy import text
+
+from stepway_chassis.database import Database, translated
+from stepway_chassis.errors import Refusal
+from stepway_chassis.logs import log
+
+_MINE = text("SELECT site FROM site WHERE cell = :cell AND state = 'active' ORDER BY site")
+
+
+class Sites:
+    """Tells `changed` about every site of this cell; a failed reading removes none."""
+
+    def __init__(
+        self, database: Database, cell: str, seconds: float, changed: Callable[[frozenset[str]], None]
+    ) -> None:
+        self._database = database
+        self._cell = cell
+        self._seconds = seconds
+        self._changed = changed
+        self._known: frozenset[str] = frozenset()
+
+    async def run(self) -> None:
+        while True:
+            await self._read()
+            await asyncio.sleep(self._seconds)
+
+    async def _read(self) -> None:
+        try:
+            with translated():
+                async with self._database.engine.connect() as connection:
+                    rows = await connection.execute(_MINE, {"cell": self._cell})
+                    found = frozenset(row.site for row in rows)
+        except Refusal as refusal:
+            log.warning("sites.unread", reason=refusal.reason)
+            return
+        if found != self._known:
+            self._known = found
+            log.info("sites.changed", count=len(found))
+            self._changed(found)
