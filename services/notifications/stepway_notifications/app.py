@@ -1,0 +1,29 @@
+"""The whole wiring of notifications."""
+
+from datetime import timedelta
+
+from stepway_chassis.app import App, Runtime, Wiring
+from stepway_notifications.channels.channel import MessageChannel
+from stepway_notifications.channels.file import FileChannel
+from stepway_notifications.channels.smtp import SmtpChannel
+from stepway_notifications.consumers import handlers
+from stepway_notifications.domain import Channel
+from stepway_notifications.sending import sending
+from stepway_notifications.service import EscalationService, MessageService
+from stepway_notifications.settings import NotificationsSettings
+
+
+def wire(runtime: Runtime, settings: NotificationsSettings) -> Wiring:
+    channels: dict[Channel, MessageChannel] = {
+        Channel.SMS: FileChannel(settings.sms_directory),
+        Channel.EMAIL: SmtpChannel(settings.smtp_url),
+    }
+    lease = timedelta(seconds=settings.send_lease_seconds)
+    return Wiring(
+        servicers=[MessageService(runtime.database), EscalationService(runtime.database)],
+        handlers=handlers(runtime.peers),
+        loops=[sending(runtime.database, runtime.telemetry, runtime.now, channels, lease)],
+    )
+
+
+APP = App("notifications", wire, NotificationsSettings)

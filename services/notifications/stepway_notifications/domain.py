@@ -1,0 +1,257 @@
+"""Messages and pages: what is said, when it may be sent, and who has taken it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from stepway_chassis.errors import Conflict, InvalidInput
+
+TEXT_LENGTH = 160
+DAY = 24 * 60
+DEFAULT_WINDOW = ("09:00", "20:00")
+REFERRAL_USEFUL = timedelta(days=3)
+PAGE_USEFUL = timedelta(days=7)
+SHORTEST_PAUSE = timedelta(seconds=5)
+LONGEST_PAUSE = timedelta(minutes=15)
+
+DISCLOSING_WORDS = frozenset(
+    {
+        *("addiction", "alcohol", "anxiety", "behavioral", "behavioural", "clinic", "counseling", "counselling"),
+        *("depression", "detox", "drug", "health", "iop", "mental", "psych", "psychiatric", "psychiatry"),
+        *("psychology", "recovery", "rehab", "sober", "sobriety", "substance", "therapy", "treatment"),
+    }
+)
+"""A sender's name with one of these tells whoever holds the telephone what the person is treated for."""
+
+
+class Channel(StrEnum):
+    SMS = "sms"
+    EMAIL = "email"
+
+
+class Template(StrEnum):
+    REFERRAL_RECEIVED = "referral_received"
+    ESCALATION_PAGE = "escalation_page"
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    WITHHELD = "withheld"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True)
+class OnCall:
+    """`clinician` is the subject of their token."""
+
+    clinician: str
+    email: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """When people may be written to: minutes after local midnight, the end not included."""
+
+    opens: int
+    closes: int
+
+    def release(self, now: datetime, zone: ZoneInfo) -> datetime:
+        """`now` while the window is open, else the moment at which it opens next."""
+        local = now.astimezone(zone)
+        minute = local.hour * 60 + local.minute
+        if self.opens <= minute < self.closes:
+            return now
+        day = local.date() + timedelta(days=1 if minute >= self.closes else 0)
+        midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+        opening = midnight.replace(hour=self.opens // 60, minute=self.opens % 60)
+        return opening.astimezone(now.tzinfo)
+
+
+@dataclass(frozen=True)
+class SitePolicy:
+    """How one site writes to people; read from its registered settings."""
+
+    short_name: str
+    phone: str
+    email: str
+    zone: ZoneInfo
+    window: Window
+    on_call: tuple[OnCall, ...]
+
+
+@dataclass(frozen=True)
+class Contact:
+    channel: Channel
+    address: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """One text or email to one address; staff pages are about a patient and go to a clinician."""
+
+    id: UUID
+    patient_id: UUID
+    channel: Channel
+    address: str
+    template: Template
+    body: str
+    status: Status
+    release_at: datetime
+    expires_at: datetime
+    next_attempt_at: datetime
+    created_at: datetime
+    attempts: int = 0
+    delivered_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Escalation:
+    id: UUID
+    risk_flag_id: UUID
+    patient_id: UUID
+    clinician: str
+    raised_at: datetime
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+
+
+def policy_of(settings: Mapping[str, Any], zone: str) -> SitePolicy:
+    """Raises InvalidInput SITE_SETTING_MISSING, SITE_SETTING_INVALID or SENDER_NAME_DISCLOSES, naming the setting."""
+    try:
+        policy = SitePolicy(
+            short_name=str(settings["short_name"]),
+            phone=str(settings["phone"]),
+            email=str(settings["email"]),
+            zone=ZoneInfo(zone),
+            window=_window(*settings.get("sending_window", DEFAULT_WINDOW)),
+            on_call=tuple(OnCall(str(each["clinician"]), str(each["email"])) for each in settings["on_call"]),
+        )
+    except KeyError as missing:
+        name = str(missing.args[0])
+        raise InvalidInput("SITE_SETTING_MISSING", "The site's record lacks this setting.", field=name) from None
+    except (TypeError, ValueError):
+        message = 'Write a window as ["09:00", "20:00"], and on_call as a list of clinician and email.'
+        raise InvalidInput("SITE_SETTING_INVALID", message, field="sending_window, on_call") from None
+    return _checked(policy)
+
+
+def _checked(policy: SitePolicy) -> SitePolicy:
+    if DISCLOSING_WORDS & set(policy.short_name.lower().replace("-", " ").split()):
+        message = "Choose a name that tells nobody what people come for; it stands in every text."
+        raise InvalidInput("SENDER_NAME_DISCLOSES", message, field="short_name")
+    if not policy.on_call:
+        raise InvalidInput("SITE_SETTING_MISSING", "Name at least one clinician on call.", field="on_call")
+    if len(_referral_received(policy)) > TEXT_LENGTH:
+        message = "Choose a shorter name: the texts would not fit into one message."
+        raise InvalidInput("SITE_SETTING_INVALID", message, field="short_name")
+    return policy
+
+
+def _window(opens: str, closes: str) -> Window:
+    window = Window(_minutes(opens), _minutes(closes))
+    if not 0 <= window.opens < window.closes <= DAY:
+        raise ValueError
+    return window
+
+
+def _minutes(clock: str) -> int:
+    hours, _, minutes = clock.partition(":")
+    if not 0 <= int(minutes) < 60:
+        raise ValueError
+    return int(hours) * 60 + int(minutes)
+
+
+def welcome(
+    policy: SitePolicy, contacts: Iterable[Contact], *, patient_id: UUID, new_id: Callable[[], UUID], now: datetime
+) -> list[Message]:
+    """Tell somebody who was referred, on each address they gave, that the site will call; held outside the window."""
+    release_at = policy.window.release(now, policy.zone)
+    return [
+        Message(
+            id=new_id(),
+            patient_id=patient_id,
+            channel=contact.channel,
+            address=contact.address,
+            template=Template.REFERRAL_RECEIVED,
+            body=_referral_received(policy),
+            status=Status.QUEUED,
+            release_at=release_at,
+            expires_at=release_at + REFERRAL_USEFUL,
+            next_attempt_at=release_at,
+            created_at=now,
+        )
+        for contact in dict.fromkeys(contacts)
+    ]
+
+
+def _referral_received(policy: SitePolicy) -> str:
+    return (
+        f"{policy.short_name} {policy.phone}: we have your details and will call you to arrange a first visit."
+        " Call us to change this or to get no more messages."
+    )
+
+
+def escalate(
+    policy: SitePolicy, *, risk_flag_id: UUID, patient_id: UUID, new_id: Callable[[], UUID], now: datetime
+) -> tuple[Escalation, Message]:
+    """Page the first clinician on call, at any hour. Raises Conflict (NO_ONE_ON_CALL)."""
+    if not policy.on_call:
+        raise Conflict("NO_ONE_ON_CALL", "Register who is on call at this site.")
+    first = policy.on_call[0]
+    escalation = Escalation(new_id(), risk_flag_id, patient_id, first.clinician, raised_at=now)
+    page = Message(
+        id=new_id(),
+        patient_id=patient_id,
+        channel=Channel.EMAIL,
+        address=first.email,
+        template=Template.ESCALATION_PAGE,
+        body=f"{policy.short_name}: a task waits for you now. Open your work queue and acknowledge it.",
+        status=Status.QUEUED,
+        release_at=now,
+        expires_at=now + PAGE_USEFUL,
+        next_attempt_at=now,
+        created_at=now,
+    )
+    return escalation, page
+
+
+def acknowledge(escalation: Escalation, *, by: str, at: datetime) -> Escalation:
+    """Raises Conflict (ESCALATION_ALREADY_ACKNOWLEDGED)."""
+    if escalation.acknowledged_at is not None:
+        raise Conflict("ESCALATION_ALREADY_ACKNOWLEDGED", "Somebody has taken this page; list it to see who.")
+    return replace(escalation, acknowledged_at=at, acknowledged_by=by)
+
+
+def before_hand_over(message: Message, policy: SitePolicy, *, stopped: bool, now: datetime) -> Message:
+    """What becomes of a message whose time has come, decided at the moment of use.
+
+    It stays QUEUED with a later `release_at` when the window has closed meanwhile.
+    """
+    if message.template is Template.ESCALATION_PAGE:
+        return message if now < message.expires_at else replace(message, status=Status.EXPIRED)
+    if stopped:
+        return replace(message, status=Status.WITHHELD)
+    if now >= message.expires_at:
+        return replace(message, status=Status.EXPIRED)
+    release_at = policy.window.release(now, policy.zone)
+    return message if release_at <= now else replace(message, release_at=release_at, next_attempt_at=release_at)
+
+
+def delivered(message: Message, *, at: datetime) -> Message:
+    return replace(message, status=Status.DELIVERED, delivered_at=at)
+
+
+def failed(message: Message) -> Message:
+    return replace(message, status=Status.FAILED)
+
+
+def postponed(message: Message, *, at: datetime) -> Message:
+    """Try again: after 5 s, then twice as long each time, at most 15 minutes."""
+    pause = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2 ** min(message.attempts - 1, 10))
+    return replace(message, next_attempt_at=at + pause)

@@ -1,0 +1,74 @@
+"""The loop that hands messages over: claim, ask once more whether it may go, hand over, write down what came of it."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from stepway_chassis import outbox
+from stepway_chassis.database import Database, Tx
+from stepway_chassis.loops import Loop
+from stepway_chassis.telemetry import Telemetry
+from stepway_notifications import domain, store, wire
+from stepway_notifications.channels.channel import Busy, MessageChannel, Outgoing, Refused
+from stepway_notifications.domain import Channel, Message, SitePolicy, Status
+from stepway_notifications.store import Due
+
+LOOP = "sending"
+BATCH = 20
+
+
+def sending(
+    database: Database,
+    telemetry: Telemetry,
+    now: Callable[[], datetime],
+    channels: Mapping[Channel, MessageChannel],
+    lease: timedelta,
+) -> Loop:
+    """A process that dies between hand-over and writing it down hands over again, under the same message id."""
+
+    async def round(site: str) -> datetime | None:
+        async with database.transaction(site, LOOP) as tx:
+            policy = domain.policy_of(tx.site.settings, tx.site.zone)
+            cleared = [due for due in await store.claim_due(tx, BATCH, lease) if await _cleared(tx, due, policy)]
+        for due in cleared:
+            with telemetry.follow(f"hand over {due.message.channel}", due.trace_context, due.message.created_at, now()):
+                outcome = await _handed_over(channels, site, policy, due.message, now)
+                async with database.transaction(site, LOOP) as tx:
+                    await _record(tx, due, outcome)
+        async with database.transaction(site, LOOP) as tx:
+            return await store.next_due(tx)
+
+    return Loop(LOOP, round)
+
+
+async def _cleared(tx: Tx, due: Due, policy: SitePolicy) -> bool:
+    decided = domain.before_hand_over(due.message, policy, stopped=due.stopped, now=tx.now)
+    if decided is due.message:
+        return True
+    await store.save_message(tx, decided)
+    return False
+
+
+async def _handed_over(
+    channels: Mapping[Channel, MessageChannel],
+    site: str,
+    policy: SitePolicy,
+    message: Message,
+    now: Callable[[], datetime],
+) -> Message:
+    outgoing = Outgoing(message.id, site, policy.short_name, policy.email, message.address, message.body)
+    try:
+        await channels[message.channel].hand_over(outgoing)
+    except Refused:
+        return domain.failed(message)
+    except Busy:
+        return domain.postponed(message, at=now())
+    return domain.delivered(message, at=now())
+
+
+async def _record(tx: Tx, due: Due, outcome: Message) -> None:
+    tx.correlation, tx.causation = due.correlation, due.causation
+    await store.save_message(tx, outcome)
+    if outcome.status is Status.DELIVERED:
+        await outbox.append(tx, wire.message_delivered(outcome), label=due.label)
+    elif outcome.status is Status.FAILED:
+        await outbox.append(tx, wire.message_failed(outcome, tx.now), label=due.label)
