@@ -1,0 +1,253 @@
+"""Real and published input, where it is there, and our own, which always is."""
+
+import csv
+import io
+import json
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from stepway.intake.v1.assessment_pb2 import INSTRUMENT_GAD_7, INSTRUMENT_PHQ_9
+from stepway_cli.answers import read_answers
+from stepway_cli.fhir.referrals import Import, read_referrals
+from stepway_intake.instruments.catalogue import GAD_7, PHQ_9
+from stepway_intake.instruments.definition import Definition
+from stepway_intake.instruments.scoring import Risk, risk_of, score
+from tests.data import DEMO_DATA, TEST_DATA, documents
+
+TODAY = date(2026, 11, 21)
+DEFINITIONS = {"PHQ-9": PHQ_9, "GAD-7": GAD_7}
+FORMS = {INSTRUMENT_PHQ_9: PHQ_9, INSTRUMENT_GAD_7: GAD_7}
+
+# Scoring
+
+OUR_CASES = [
+    {
+        "instrument": "PHQ-9",
+        "input": [1, 2, 1, None, 1, 1, 1, 0, 1],
+        "expect": {"total": 9, "band": "mild", "missing": 1, "item9_flag": True},
+    },
+    {
+        "instrument": "PHQ-9",
+        "input": [0, 3, 2, 2, 2, 0, 0, 0, 1],
+        "expect": {"total": 10, "band": "moderate", "missing": 0, "item9_flag": True, "algorithm": "major"},
+    },
+    {
+        "instrument": "GAD-7",
+        "input": [2, 3, 2, 3, 2, 2, None],
+        "expect": {"total": 16, "band": "severe", "missing": 1},
+    },
+]
+
+
+def published_cases() -> list[dict]:
+    path = TEST_DATA / "instruments" / "golden_scores.json"
+    cases = json.loads(path.read_bytes()) if path.exists() else []
+    return [case for case in cases if case["instrument"] in DEFINITIONS]
+
+
+def scored(definition: Definition, answers: dict[int, int]) -> dict[str, object]:
+    result = score(definition, answers)
+    return {
+        "total": result.total,
+        "band": result.band,
+        "missing": result.missing,
+        "algorithm": result.algorithm,
+        "item9_flag": risk_of(definition, answers) is Risk.PRESENT,
+    }
+
+
+@pytest.mark.parametrize("case", OUR_CASES + published_cases())
+def test_a_case_scores_as_published(case):
+    answers = {item: value for item, value in enumerate(case["input"], start=1) if value is not None}
+    result = scored(DEFINITIONS[case["instrument"]], answers)
+    assert {key: result[key] for key in case["expect"]} == case["expect"]
+
+
+def test_every_published_case_of_our_instruments_is_among_them():
+    assert len(published_cases()) in (0, 16)
+
+
+LOINC_VALUES = {"LA6568-5": 0, "LA6569-3": 1, "LA6570-1": 2, "LA6571-9": 3}
+
+
+def total_item(total: int) -> dict:
+    return {"linkId": f"/{PHQ_9.total_loinc}", "answer": [{"valueDecimal": total}]}
+
+
+OUR_RESPONSE = {
+    "resourceType": "QuestionnaireResponse",
+    "item": [
+        *({"linkId": f"/{item.loinc}", "answer": [{"valueCoding": {"code": "LA6569-3"}}]} for item in PHQ_9.items),
+        total_item(9),
+    ],
+}
+
+
+def published_responses() -> list[dict]:
+    path = TEST_DATA / "fhir" / "us_core" / "QuestionnaireResponse-phq-9-example.json"
+    return [json.loads(path.read_bytes())] if path.exists() else []
+
+
+@pytest.mark.parametrize("response", [OUR_RESPONSE, *published_responses()])
+def test_a_questionnaire_response_scores_the_total_that_it_states(response):
+    said = {item["linkId"].removeprefix("/"): item["answer"][0] for item in response["item"]}
+    answers = {item.number: LOINC_VALUES[said[item.loinc]["valueCoding"]["code"]] for item in PHQ_9.items}
+    assert score(PHQ_9, answers).total == said[PHQ_9.total_loinc]["valueDecimal"]
+
+
+# Answers
+
+
+@dataclass(frozen=True)
+class ExpectedAnswers:
+    path: Path
+    people: int
+    ignored: list[str]
+    item_nine: Counter[Risk]
+
+
+ANSWER_FILES = [
+    ExpectedAnswers(
+        DEMO_DATA / "answers.csv",
+        people=6,
+        ignored=[],
+        item_nine=Counter({Risk.PRESENT: 2, Risk.NONE: 3, Risk.UNANSWERED: 1}),
+    ),
+    ExpectedAnswers(
+        TEST_DATA / "instruments" / "ukm_items.csv",
+        people=112,
+        ignored=[*(f"S{item}" for item in range(1, 11)), "BMI"],
+        item_nine=Counter({Risk.PRESENT: 38, Risk.NONE: 74}),
+    ),
+]
+
+
+@pytest.mark.parametrize("expected", [file for file in ANSWER_FILES if file.path.exists()], ids=lambda f: f.path.name)
+def test_every_row_of_real_answers_is_read_and_scored(expected):
+    read = read_answers(expected.path.read_bytes())
+    assert (len(read.people), read.refused, read.ignored_columns) == (expected.people, [], expected.ignored)
+    assert Counter(risk_of(PHQ_9, person.answers[INSTRUMENT_PHQ_9]) for person in read.people) == expected.item_nine
+    totals = [score(FORMS[form], answers).total for person in read.people for form, answers in person.answers.items()]
+    assert len(totals) == 2 * expected.people
+    assert None not in totals
+
+
+@pytest.mark.parametrize("expected", [file for file in ANSWER_FILES if file.path.exists()], ids=lambda f: f.path.name)
+def test_totals_agree_with_a_plain_sum_of_the_columns(expected):
+    rows = list(csv.DictReader(io.StringIO(expected.path.read_text())))
+    for row, person in zip(rows, read_answers(expected.path.read_bytes()).people, strict=True):
+        for instrument, letter in ((INSTRUMENT_PHQ_9, "D"), (INSTRUMENT_GAD_7, "A")):
+            cells = [cell for header, cell in row.items() if header.startswith(letter)]
+            if all(cells):
+                assert score(FORMS[instrument], person.answers[instrument]).total == sum(map(int, cells))
+
+
+# Referrals
+
+
+@dataclass(frozen=True)
+class ExpectedImport:
+    folder: Path
+    read: int
+    taken: dict[str, list[str]]  # the patient's file and the kinds of what the referral is made of
+    refused: dict[str, str]
+    noted: list[str]  # what was left out of a referral
+    set_aside: Counter[str]
+
+
+IMPORTS = [
+    ExpectedImport(
+        DEMO_DATA / "referrals",
+        read=14,
+        taken={
+            "01-wexmarrow.json": ["Patient", "ServiceRequest", "RelatedPerson"],
+            "02-quillarmont.json": ["Patient", "ServiceRequest"],
+            "03-thackenby.json": ["Patient", "ServiceRequest", "RelatedPerson"],
+            "04-straithorn.json": ["Patient", "ServiceRequest"],
+            "05-ovelzhuk.json": ["Patient"],
+            "06-ambrusker.json": ["Patient", "ServiceRequest", "RelatedPerson"],
+        },
+        refused={},
+        noted=["05-ovelzhuk.json Patient/ovelzhuk telecom[2]"],
+        set_aside=Counter(),
+    ),
+    ExpectedImport(
+        TEST_DATA / "fhir" / "us_core",
+        read=46,
+        taken={
+            "patient-example.json": ["Patient", "ServiceRequest", "RelatedPerson"],
+            "patient-child-example.json": ["Patient"],
+            "patient-infant-example.json": ["Patient"],
+        },
+        refused={
+            "patient-deceased-example.json Patient/deceased-example": "PATIENT_DECEASED",
+            "servicerequest-DNR.json ServiceRequest/servicerequest-dnr-example1": "NOT_A_REFERRAL",
+            "servicerequest-bmp.json ServiceRequest/bmp": "NOT_A_REFERRAL",
+            "servicerequest-cbc.json ServiceRequest/cbc": "NOT_A_REFERRAL",
+            "servicerequest-chest-xray.json ServiceRequest/chest-xray": "NOT_A_REFERRAL",
+            "servicerequest-ekg.json ServiceRequest/ekg": "NOT_A_REFERRAL",
+            "servicerequest-foodpantry-referral.json ServiceRequest/foodpantry-referral": "NOT_A_REFERRAL",
+        },
+        noted=[],
+        set_aside=Counter(Observation=17, Questionnaire=6, QuestionnaireResponse=7, CareTeam=1, Encounter=3),
+    ),
+    ExpectedImport(
+        TEST_DATA / "fhir" / "patients",
+        read=270,
+        taken={"bundle_0.json": ["Patient"], "bundle_1.json": ["Patient"], "bundle_2.json": ["Patient"]},
+        refused={},
+        noted=[],
+        set_aside=Counter(
+            Condition=123, Encounter=95, Practitioner=16, Organization=9, Location=7, CarePlan=7, CareTeam=7, Coverage=3
+        ),
+    ),
+]
+THERE = [expected for expected in IMPORTS if expected.folder.exists()]
+EACH_FOLDER = pytest.mark.parametrize("expected", THERE, ids=lambda expected: expected.folder.name)
+
+
+def kinds(names: tuple[str, ...]) -> list[str]:
+    return [name.split(" ")[1].split("/")[0] for name in names]
+
+
+def set_aside(found: Import) -> Counter[str]:
+    lists = [note.message.removeprefix("not part of a referral: ") for note in found.notes if note.resources]
+    pairs = [pair.split(" ") for numbers in lists for pair in numbers.split(", ")]
+    return sum((Counter({kind: int(number)}) for number, kind in pairs), Counter())
+
+
+@EACH_FOLDER
+def test_a_folder_of_fhir_is_taken_refused_and_set_aside_as_expected(expected):
+    found = read_referrals(documents(expected.folder), today=TODAY)
+    assert {ready.name.split(" ")[0]: kinds(ready.made_of) for ready in found.referrals} == expected.taken
+    assert {refused.name: refused.reason for refused in found.refused} == expected.refused
+    assert [note.name for note in found.notes if not note.resources] == expected.noted
+    assert set_aside(found) == expected.set_aside
+
+
+@EACH_FOLDER
+def test_every_resource_in_a_folder_ends_in_one_place(expected):
+    found = read_referrals(documents(expected.folder), today=TODAY)
+    taken = sum(len(ready.made_of) for ready in found.referrals)
+    assert found.read == expected.read
+    assert taken + len(found.refused) + sum(note.resources for note in found.notes) == expected.read
+
+
+@EACH_FOLDER
+def test_the_order_of_the_files_changes_nothing(expected):
+    forwards = read_referrals(documents(expected.folder), today=TODAY)
+    backwards = read_referrals(reversed(documents(expected.folder)), today=TODAY)
+    assert sorted(forwards.refused, key=repr) == sorted(backwards.refused, key=repr)
+    assert {ready.name: ready.request for ready in forwards.referrals} == {
+        ready.name: ready.request for ready in backwards.referrals
+    }
+
+
+@EACH_FOLDER
+def test_everybody_in_these_folders_can_be_reached(expected):
+    found = read_referrals(documents(expected.folder), today=TODAY)
+    assert all(ready.request.person.contact_points for ready in found.referrals)

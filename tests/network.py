@@ -1,0 +1,85 @@
+"""A running platform as tests see it: calls by role, the stream, and SQL past every policy."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from google.protobuf.message import Message
+
+from stepway.intake.v1.assessment_service_pb2 import RecordAssessmentRequest
+from stepway.intake.v1.referral_service_pb2 import ReceiveReferralRequest
+from stepway_chassis import telemetry
+from stepway_chassis.identity import Bearer
+from stepway_chassis.rpc.client import Peers
+from stepway_chassis.testing import Published, published
+from stepway_cli.local.platform import Platform
+from stepway_cli.tokens import mint
+
+NORTHSIDE, LAKESIDE = "northside", "lakeside"
+
+
+@dataclass
+class Network:
+    platform: Platform
+    _callers: dict[str, Peers] = field(default_factory=dict)
+
+    def token(self, subject: str, kind: str = "staff", **grants: list[str]) -> str:
+        """A token of the platform's own issuer; `grants` is site to roles."""
+        now = datetime.now(UTC)
+        key = self.platform.keys.people_key()
+        return mint(key, subject, kind=kind, grants=grants, now=now, lifetime=timedelta(hours=1))
+
+    def holding(self, token: str) -> Peers:
+        """A caller with this token; one connection for each token."""
+        if token not in self._callers:
+            addresses = {service: self.platform.address(service) for service in self.platform.services}
+            telemetry_ = telemetry.start("test", ratio=0.0)
+            self._callers[token] = Peers(addresses, Bearer(token), telemetry_, lambda: datetime.now(UTC))
+        return self._callers[token]
+
+    def staff(self, role: str, site: str = NORTHSIDE, subject: str = "") -> Peers:
+        return self.holding(self._staff_token(role, site, subject or f"{role}-{site}"))
+
+    def _staff_token(self, role: str, site: str, subject: str) -> str:
+        key = (role, site, subject)
+        tokens: dict[tuple[str, str, str], str] = self.__dict__.setdefault("_tokens", {})
+        if key not in tokens:
+            tokens[key] = self.token(subject, **{site: [role]})
+        return tokens[key]
+
+    async def call(self, rpc: str, request: Message, *, role: str, site: str = NORTHSIDE, subject: str = "") -> Any:
+        return await self.staff(role, site, subject).call(rpc, request, site=site)
+
+    async def published(self, subject: str = "evt.v1.>") -> list[Published]:
+        return await published(*self.platform.nats_admin, subject)
+
+    def rows(self, service: str, query: str) -> list[dict[str, Any]]:
+        """What the database holds, read as its superuser."""
+        sql = f"SELECT coalesce(json_agg(row_to_json(found)), '[]') FROM ({query}) AS found"
+        answer = self.platform.postgres.run_sql(sql, database=f"stepway_{service}")
+        return list(json.loads(answer.strip().splitlines()[-1]))
+
+
+def a_referral(**changes: Any) -> ReceiveReferralRequest:
+    """A request to receive somebody with a telephone and an email address."""
+    person = {
+        "given_name": "Quillan",
+        "family_name": "Vexmoor",
+        "birth_date": "1990-04-01",
+        "contact_points": [{"phone": "+12125550142"}, {"email": "vexmoor@example.org"}],
+    }
+    given: Mapping[str, Any] = {"request_id": str(uuid4()), "person": person, "reason": "wants help"}
+    return ReceiveReferralRequest(**{**given, **changes})
+
+
+def phq_9(referral_id: str, values: list[int | None], **changes: Any) -> RecordAssessmentRequest:
+    answers = [{"item": item, "value": value} for item, value in enumerate(values, start=1) if value is not None]
+    given: Mapping[str, Any] = {
+        "request_id": str(uuid4()),
+        "referral_id": referral_id,
+        "instrument": "INSTRUMENT_PHQ_9",
+    }
+    return RecordAssessmentRequest(**{**given, "answers": answers, **changes})
