@@ -1,6 +1,5 @@
 """A running platform as tests see it: calls by role, the stream, and SQL past every policy."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -58,9 +57,7 @@ class Network:
 
     def rows(self, service: str, query: str) -> list[dict[str, Any]]:
         """What the database holds, read as its superuser."""
-        sql = f"SELECT coalesce(json_agg(row_to_json(found)), '[]') FROM ({query}) AS found"
-        answer = self.platform.postgres.run_sql(sql, database=f"stepway_{service}")
-        return list(json.loads(answer.strip().splitlines()[-1]))
+        return self.platform.postgres.query(query, database=f"stepway_{service}")
 
 
 def a_referral(**changes: Any) -> ReceiveReferralRequest:

@@ -1,8 +1,9 @@
 """The connection to NATS, which a service can start and serve without, and the one stream of events."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import nats
 import nats.errors
@@ -104,6 +105,34 @@ async def ensure_stream(url: str, user: str, password: str, *, replicas: int = 1
             await jetstream.add_stream(config)
         else:
             await jetstream.update_stream(config)
+    finally:
+        await client.close()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One message as it lies in the stream."""
+
+    seq: int
+    subject: str
+    headers: Mapping[str, str]
+    payload: bytes
+
+
+async def read_stream(url: str, user: str, password: str, subject: str = "evt.v1.>") -> list[Stored]:
+    """Everything in the stream under `subject`, in order; for looking at it, not for consuming it."""
+    client = await nats.connect(url, user=user, password=password, connect_timeout=5, max_reconnect_attempts=2)
+    try:
+        jetstream, seq = client.jetstream(), 1
+        found: list[Stored] = []
+        while True:
+            try:
+                message = await jetstream.get_msg(STREAM, seq=seq, subject=subject, next=True)
+            except NotFoundError:
+                return found
+            headers = dict(message.headers or {})
+            found.append(Stored(message.seq or 0, message.subject or "", headers, message.data or b""))
+            seq = (message.seq or 0) + 1
     finally:
         await client.close()
 

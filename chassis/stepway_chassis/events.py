@@ -1,7 +1,7 @@
 """An event as a consumer sees it, read from the headers and payload of a delivery."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -49,13 +49,20 @@ def read(subject: str, headers: Mapping[str, str], payload: bytes, message_type:
             label=label,
             aggregate=UUID(attributes["ce-subject"]),
             sequence=int(attributes["ce-sequence"]),
-            time=datetime.fromisoformat(attributes["ce-time"]),
+            time=_time(attributes["ce-time"]),
             correlation=attributes.get("ce-correlationid", ""),
             context={name: attributes[name] for name in ("traceparent", "tracestate") if name in attributes},
             message=_message(payload, message_type),
         )
     except (KeyError, ValueError) as error:
         raise Malformed from error
+
+
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError
+    return at
 
 
 def _message(payload: bytes, message_type: type[Message]) -> Message:
@@ -77,5 +84,13 @@ def _has_unknown_enum(content: Mapping[str, Any], descriptor: Any) -> bool:
     return any(
         value not in field.enum_type.values_by_name and value not in field.enum_type.values_by_number
         for field in descriptor.fields
-        if field.enum_type is not None and (value := content.get(field.json_name, content.get(field.name))) is not None
+        if field.enum_type is not None
+        for value in _values(content.get(field.json_name, content.get(field.name)))
     )
+
+
+def _values(found: Any) -> Sequence[Any]:
+    """The values of a field, which may repeat or be left out."""
+    if found is None:
+        return ()
+    return found if isinstance(found, list) else (found,)

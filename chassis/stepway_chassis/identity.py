@@ -1,6 +1,7 @@
 """Who a caller is: tokens checked against a key set, and the token that this service calls others with."""
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,8 @@ ALGORITHM = "Ed25519"
 TRUSTED_ALGORITHMS = [ALGORITHM, "ES256", "RS256"]  # what OIDC issuers sign with; never a shared secret, never none
 LEEWAY = timedelta(seconds=10)
 SERVICE_TOKEN_LIFE = timedelta(minutes=5)
+LAST_MOMENT = 1e11  # the year 5138
+SUBJECT = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SERVICE_MEMBER = "stepway_service"  # a key with this member speaks for that service and for nobody else
 
 
@@ -46,7 +49,7 @@ class Verifier:
     def _verified(self, token: str) -> tuple[dict[str, Any], dict[str, Any]]:
         try:
             decoded = jwt.decode(token, self._keys, algorithms=TRUSTED_ALGORITHMS)
-        except (JoseError, ValueError, TypeError, KeyError):
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise Unauthenticated("TOKEN_UNTRUSTED", "No key that Stepway trusts has signed this token.") from None
         return dict(decoded.header), dict(decoded.claims)
 
@@ -57,15 +60,13 @@ class Verifier:
         ):
             raise Unauthenticated("TOKEN_UNTRUSTED", "The token was made by or for somebody else.")
         moment, leeway = now.timestamp(), LEEWAY.total_seconds()
-        expires, begins = claims.get("exp"), claims.get("nbf", 0)
-        if not isinstance(expires, int | float) or not isinstance(begins, int | float):
-            raise _malformed()
+        expires, begins = _moment(claims.get("exp")), _moment(claims.get("nbf", 0))
         if moment > expires + leeway or moment < begins - leeway:
             raise Unauthenticated("TOKEN_EXPIRED", "Get a new token: this one is not valid at this time.")
 
     def _caller(self, claims: dict[str, Any], service: str | None) -> Caller:
         try:
-            caller = Caller(str(claims["sub"]), Kind(claims["kind"]), _grants(claims.get("grants", {})))
+            caller = Caller(_subject(claims["sub"]), Kind(claims["kind"]), _grants(claims.get("grants", {})))
         except (KeyError, ValueError, TypeError, AttributeError):
             raise _malformed() from None
         if (caller.kind is Kind.SERVICE) != (service is not None) or (service and caller.subject != service):
@@ -73,8 +74,24 @@ class Verifier:
         return caller
 
 
+def _moment(claim: object) -> float:
+    """Seconds since 1970; neither NaN, which compares as never over, nor infinity."""
+    if isinstance(claim, int | float) and 0 <= claim < LAST_MOMENT:
+        return claim
+    raise _malformed()
+
+
+def _subject(claim: str) -> str:
+    """Events carry it (acknowledged_by), so it has the shape that they allow; an address or a name has not."""
+    if not SUBJECT.fullmatch(claim):
+        raise ValueError
+    return claim
+
+
 def _grants(claim: dict[str, list[str]]) -> dict[str, frozenset[str]]:
-    return {str(site): frozenset(str(role) for role in roles) for site, roles in claim.items()}
+    if not all(isinstance(roles, list) for roles in claim.values()):
+        raise ValueError
+    return {site: frozenset(roles) for site, roles in claim.items()}
 
 
 def _malformed() -> Unauthenticated:

@@ -23,9 +23,10 @@ from stepway_chassis.telemetry import Telemetry
 SHARDS = 16
 LOCKS = 7261  # the namespace of the relay's advisory locks
 LIVE = 99  # held, shared, by every live relay
-BATCH = 200
+BATCH = 500
 CHAINS_IN_FLIGHT = 64
 BEAT_SECONDS = 2.0
+BALANCE_SECONDS = 1.0
 STALE_SECONDS = 8.0  # shorter than the server's idle_session_timeout of 10 s for this role
 LONGEST_PAUSE_SECONDS = 10.0
 _AWAY = (NoStreamResponseError, ServiceUnavailableError, ServerError, ConnectionClosedError, TimeoutError, OSError)
@@ -34,7 +35,7 @@ _DATABASE_GONE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, Timeou
 _UNPUBLISHED = """
     SELECT id, event_id, site, aggregate_type, aggregate_id, subject, headers, payload, created_at
       FROM outbox AS o
-     WHERE shard = $1 AND published_at IS NULL AND NOT EXISTS (
+     WHERE shard = ANY($1::smallint[]) AND published_at IS NULL AND NOT EXISTS (
            SELECT FROM outbox_blocked AS b WHERE b.site = o.site
               AND b.aggregate_type = o.aggregate_type AND b.aggregate_id = o.aggregate_id)
      ORDER BY id LIMIT $2"""
@@ -116,7 +117,8 @@ class Relay:
             last_round = self._stopping
             self._nudged.clear()
             await session.balance()
-            moved, refused = await self._round(session)
+            rows = await session.unpublished()
+            moved, refused = await self._publish(session, rows) if rows else (0, False)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS) if refused else self._poll_seconds
             if last_round and not moved:
                 return
@@ -130,16 +132,6 @@ class Relay:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._nudged.wait(), min(left, BEAT_SECONDS))
             await session.beat()
-
-    async def _round(self, session: "_Session") -> tuple[int, bool]:
-        """One batch of every shard that is held: how many events were moved, and whether the stream was away."""
-        moved, refused = 0, False
-        for shard in sorted(session.shards):
-            rows = await session.unpublished(shard)
-            if rows:
-                sent, away = await self._publish(session, rows)
-                moved, refused = moved + sent, refused or away
-        return moved, refused
 
     async def _publish(self, session: "_Session", rows: list[Row]) -> tuple[int, bool]:
         try:
@@ -217,6 +209,7 @@ class _Session:
         self._url = url
         self._one_at_a_time = asyncio.Lock()
         self._beaten_at = 0.0
+        self._balanced_at = -BALANCE_SECONDS
         self.shards: set[int] = set()
 
     async def __aenter__(self) -> "_Session":
@@ -251,7 +244,10 @@ class _Session:
         return time.monotonic() - self._beaten_at < STALE_SECONDS
 
     async def balance(self) -> None:
-        """Take free shards up to a fair share among the live relays, and give back what is over."""
+        """Now and then: take free shards up to a fair share among the live relays, and give back what is over."""
+        if time.monotonic() - self._balanced_at < BALANCE_SECONDS:
+            return
+        self._balanced_at = time.monotonic()
         live = (await self._fetch(_LIVE_RELAYS, LOCKS, LIVE))[0][0]
         share = -(-SHARDS // max(1, live))
         for shard in sorted(self.shards)[share:]:
@@ -266,8 +262,9 @@ class _Session:
             ):
                 self.shards.add(shard)
 
-    async def unpublished(self, shard: int) -> list[Row]:
-        return [Row(**row) for row in await self._fetch(_UNPUBLISHED, shard, BATCH)]
+    async def unpublished(self) -> list[Row]:
+        """The oldest rows of the shards that are held."""
+        return [Row(**row) for row in await self._fetch(_UNPUBLISHED, sorted(self.shards), BATCH)]
 
     async def mark(self, sent: Mapping[int, int]) -> None:
         if sent:

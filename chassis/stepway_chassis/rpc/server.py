@@ -119,8 +119,11 @@ class Gate:
         site = incoming.metadata.get("stepway-site", "")
         if not site:
             raise InvalidInput("SITE_MISSING", "Send metadata stepway-site: the site to act at.", field="stepway-site")
-        scope = _scope(incoming.rule, caller, site)
-        incoming.call = Call(incoming.rule.rpc, site, caller, scope, incoming.deadline, _purpose(incoming))
+        scope, purpose = _scope(incoming.rule, caller, site), _purpose(incoming)
+        if not purpose:
+            message = f"Use one of {', '.join(sorted(PURPOSES))}."
+            raise InvalidInput("PURPOSE_UNKNOWN", message, field="stepway-purpose")
+        incoming.call = Call(incoming.rule.rpc, site, caller, scope, incoming.deadline, purpose)
         incoming.span.set_site(site)
         token = current.set(incoming.call)
         try:
@@ -172,11 +175,9 @@ def _scope(rule: Rule, caller: Caller, site: str) -> Scope:
 
 
 def _purpose(incoming: Incoming) -> str:
+    """The purpose that the caller states, or "" for one that does not exist."""
     purpose = incoming.metadata.get("stepway-purpose", "TREAT")
-    if purpose not in PURPOSES:
-        message = f"Use one of {', '.join(sorted(PURPOSES))}."
-        raise InvalidInput("PURPOSE_UNKNOWN", message, field="stepway-purpose")
-    return purpose
+    return purpose if purpose in PURPOSES else ""
 
 
 async def _validated(incoming: Incoming, inner: Next) -> Message:
@@ -195,8 +196,8 @@ def _parsed(incoming: Incoming) -> Message:
 
 
 def _element(element: Any) -> str:
-    index = element.index if element.HasField("index") else None
-    return element.field_name if index is None else f"{element.field_name}[{index}]"
+    place = element.subscript
+    return element.field_name if place is None or place.field != "index" else f"{element.field_name}[{place.value}]"
 
 
 class Server:

@@ -1,16 +1,19 @@
 """Messages and pages: what is said, when it may be sent, and who has taken it."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from stepway_chassis.errors import Conflict, InvalidInput
 
+T = TypeVar("T")
 TEXT_LENGTH = 160
+MINUTE = timedelta(minutes=1)
 DAY = 24 * 60
 DEFAULT_WINDOW = ("09:00", "20:00")
 REFERRAL_USEFUL = timedelta(days=3)
@@ -62,15 +65,17 @@ class Window:
     closes: int
 
     def release(self, now: datetime, zone: ZoneInfo) -> datetime:
-        """`now` while the window is open, else the moment at which it opens next."""
-        local = now.astimezone(zone)
-        minute = local.hour * 60 + local.minute
-        if self.opens <= minute < self.closes:
-            return now
-        day = local.date() + timedelta(days=1 if minute >= self.closes else 0)
-        midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
-        opening = midnight.replace(hour=self.opens // 60, minute=self.opens % 60)
-        return opening.astimezone(now.tzinfo)
+        """`now` while the window is open, else the first minute at which a clock there shows a time inside it.
+
+        Found minute by minute, because on two nights of the year clocks leave out an hour or show one twice.
+        """
+        moment = now.astimezone(UTC)
+        while not self._shows(moment.astimezone(zone)):
+            moment = moment.replace(second=0, microsecond=0) + MINUTE
+        return moment.astimezone(now.tzinfo)
+
+    def _shows(self, clock: datetime) -> bool:
+        return self.opens <= clock.hour * 60 + clock.minute < self.closes
 
 
 @dataclass(frozen=True)
@@ -123,26 +128,31 @@ class Escalation:
 
 def policy_of(settings: Mapping[str, Any], zone: str) -> SitePolicy:
     """Raises InvalidInput SITE_SETTING_MISSING, SITE_SETTING_INVALID or SENDER_NAME_DISCLOSES, naming the setting."""
-    try:
-        policy = SitePolicy(
-            short_name=str(settings["short_name"]),
-            phone=str(settings["phone"]),
-            email=str(settings["email"]),
-            zone=ZoneInfo(zone),
-            window=_window(*settings.get("sending_window", DEFAULT_WINDOW)),
-            on_call=tuple(OnCall(str(each["clinician"]), str(each["email"])) for each in settings["on_call"]),
+    known = {"sending_window": DEFAULT_WINDOW, **settings, "zone": zone}
+    return _checked(
+        SitePolicy(
+            short_name=_setting(known, "short_name", str),
+            phone=_setting(known, "phone", str),
+            email=_setting(known, "email", str),
+            zone=_setting(known, "zone", ZoneInfo),
+            window=_setting(known, "sending_window", _window),
+            on_call=_setting(known, "on_call", _on_call),
         )
-    except KeyError as missing:
-        name = str(missing.args[0])
-        raise InvalidInput("SITE_SETTING_MISSING", "The site's record lacks this setting.", field=name) from None
-    except (TypeError, ValueError):
-        message = 'Write a window as ["09:00", "20:00"], and on_call as a list of clinician and email.'
-        raise InvalidInput("SITE_SETTING_INVALID", message, field="sending_window, on_call") from None
-    return _checked(policy)
+    )
+
+
+def _setting(settings: Mapping[str, Any], name: str, read: Callable[[Any], T]) -> T:
+    if name not in settings:
+        raise InvalidInput("SITE_SETTING_MISSING", "The site's record lacks this setting.", field=name)
+    try:
+        return read(settings[name])
+    except (KeyError, TypeError, ValueError, AttributeError, OSError):
+        message = 'Write a zone as America/New_York, a window as ["09:00", "20:00"], on_call as clinicians with emails.'
+        raise InvalidInput("SITE_SETTING_INVALID", message, field=name) from None
 
 
 def _checked(policy: SitePolicy) -> SitePolicy:
-    if DISCLOSING_WORDS & set(policy.short_name.lower().replace("-", " ").split()):
+    if DISCLOSING_WORDS & set(re.findall("[a-z]+", policy.short_name.lower())):
         message = "Choose a name that tells nobody what people come for; it stands in every text."
         raise InvalidInput("SENDER_NAME_DISCLOSES", message, field="short_name")
     if not policy.on_call:
@@ -153,11 +163,16 @@ def _checked(policy: SitePolicy) -> SitePolicy:
     return policy
 
 
-def _window(opens: str, closes: str) -> Window:
+def _window(clocks: tuple[str, str]) -> Window:
+    opens, closes = clocks
     window = Window(_minutes(opens), _minutes(closes))
     if not 0 <= window.opens < window.closes <= DAY:
         raise ValueError
     return window
+
+
+def _on_call(people: Iterable[Mapping[str, str]]) -> tuple[OnCall, ...]:
+    return tuple(OnCall(str(each["clinician"]), str(each["email"])) for each in people)
 
 
 def _minutes(clock: str) -> int:

@@ -1,0 +1,141 @@
+"""The story that the demo tells: referrals come in, answers are scored, somebody is paged and takes it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import NAMESPACE_URL, uuid5
+
+from stepway.intake.v1.assessment_service_pb2 import RecordAssessmentRequest, RecordAssessmentResponse
+from stepway.intake.v1.referral_pb2 import Referral
+from stepway.notifications.v1.escalation_pb2 import Escalation
+from stepway.notifications.v1.escalation_service_pb2 import AcknowledgeEscalationRequest, ListEscalationsRequest
+from stepway_chassis.errors import Refusal
+from stepway_cli import referrals
+from stepway_cli.demo.inputs import Participant
+from stepway_cli.demo.network import Network, until
+from stepway_cli.findings import Refused
+from stepway_cli.referrals import IN_FLIGHT, Sent
+
+RECORD = "stepway.intake.v1.AssessmentService/RecordAssessment"
+PAGES = "stepway.notifications.v1.EscalationService/ListEscalations"
+TAKE = "stepway.notifications.v1.EscalationService/AcknowledgeEscalation"
+
+Told = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One instrument's answers, as intake has scored them."""
+
+    site: str
+    answer: RecordAssessmentResponse
+
+
+async def receive(network: Network, participants: Sequence[Participant], told: Told) -> list[Sent]:
+    """In the order of the participants; each site's front desk sends its own."""
+    pairs = [(each.site, each.ready) for each in participants]
+    return await referrals.send(lambda site: network.caller(site, "front_desk"), pairs, told)
+
+
+async def record(
+    network: Network, participants: Sequence[Participant], sent: Sequence[Sent], told: Told
+) -> tuple[list[Recorded], list[Refused]]:
+    """Each person's answers, one call an instrument."""
+    slots = asyncio.Semaphore(IN_FLIGHT)
+    calls = [
+        _record(network, slots, each.site, got.referral, number, request, told)
+        for each, got in zip(participants, sent, strict=True)
+        if each.answers and got.referral
+        for number, request in _requests(each, got.referral)
+    ]
+    outcomes = await asyncio.gather(*calls)
+    done = [outcome for outcome in outcomes if isinstance(outcome, Recorded)]
+    return done, [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+
+
+def _requests(participant: Participant, referral: Referral) -> list[tuple[int, RecordAssessmentRequest]]:
+    assert participant.answers is not None
+    row = participant.answers.row_number
+    return [
+        (
+            row,
+            RecordAssessmentRequest(
+                request_id=str(uuid5(NAMESPACE_URL, f"{referral.id}:{row}:{instrument}")),
+                referral_id=referral.id,
+                instrument=instrument,
+                answers=[{"item": item, "value": value} for item, value in values.items()],
+            ),
+        )
+        for instrument, values in participant.answers.answers.items()
+    ]
+
+
+async def _record(
+    network: Network,
+    slots: asyncio.Semaphore,
+    site: str,
+    referral: Referral,
+    row: int,
+    request: RecordAssessmentRequest,
+    told: Told,
+) -> Recorded | Refused:
+    async with slots:
+        try:
+            answer = await network.caller(site, "clinician").call(RECORD, request, site=site)
+        except Refusal as refusal:
+            return Refused(f"answers row {row}", refusal.reason, refusal.message)
+        finally:
+            told()
+    return Recorded(site, answer)
+
+
+async def take_pages(network: Network, site: str, on_call: str, flags: set[str], told: Told) -> None:
+    """Whoever is on call at a site waits until each flag has its page, and takes it."""
+
+    async def paged() -> list[Escalation] | None:
+        pages = await _all_pages(network, site, on_call)
+        return pages if {page.risk_flag_id for page in pages} >= flags else None
+
+    pages = await until(f"pages at {site}", paged) if flags else []
+    for page in pages or []:
+        request = AcknowledgeEscalationRequest(
+            request_id=str(uuid5(NAMESPACE_URL, f"take:{page.id}")), escalation_id=page.id
+        )
+        await network.caller(site, "clinician", on_call).call(TAKE, request, site=site)
+        told()
+
+
+async def _all_pages(network: Network, site: str, on_call: str) -> list[Escalation]:
+    clinician = network.caller(site, "clinician", on_call)
+    found: list[Escalation] = []
+    token = ""
+    while True:
+        answer = await clinician.call(PAGES, ListEscalationsRequest(page_size=100, page_token=token), site=site)
+        found += answer.escalations
+        token = answer.next_page_token
+        if not token:
+            return found
+
+
+async def quiet(network: Network) -> None:
+    """Wait until every event is published and handled, and every message that may go has gone."""
+
+    async def nothing_left() -> bool:
+        unpublished = await network.everywhere("SELECT 1 FROM outbox WHERE published_at IS NULL")
+        due = await network.rows(
+            "notifications", "SELECT 1 FROM message WHERE status = 'queued' AND release_at <= now()"
+        )
+        open_flags = await network.rows(
+            "intake", "SELECT 1 FROM risk_flag WHERE urgency = 'page' AND acknowledged_at IS NULL"
+        )
+        unwelcomed = await _unhandled(network)
+        return not (unpublished or due or open_flags or unwelcomed)
+
+    await until("everything published, handled and sent", nothing_left)
+
+
+async def _unhandled(network: Network) -> list[str]:
+    """Referrals whose event notifications has neither handled nor kept as a dead letter."""
+    received = await network.rows("intake", "SELECT event_id FROM outbox WHERE subject LIKE '%referral_received'")
+    seen = await network.rows("notifications", "SELECT event_id FROM inbox UNION SELECT event_id FROM dead_letter")
+    return sorted({row["event_id"] for row in received} - {row["event_id"] for row in seen})

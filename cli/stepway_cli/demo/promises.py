@@ -1,0 +1,191 @@
+"""What the demo has checked, on what the run has really left behind."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from stepway.intake.v1.referral_pb2 import Person, RelatedPerson
+from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
+from stepway_chassis.broker import Stored
+from stepway_cli.demo.inputs import Inputs
+from stepway_cli.demo.journey import Recorded
+from stepway_cli.demo.network import Network
+from stepway_cli.referrals import Sent
+from stepway_cli.sites import SiteRecord
+from stepway_intake import consumers as intake_consumers
+from stepway_notifications import consumers as notifications_consumers
+
+GET = "stepway.intake.v1.ReferralService/GetReferral"
+SHORTEST_CANARY = 4
+
+
+@dataclass(frozen=True)
+class Promise:
+    text: str
+    kept: bool
+    evidence: str
+
+
+async def check(
+    network: Network,
+    inputs: Inputs,
+    records: Sequence[SiteRecord],
+    sent: Sequence[Sent],
+    recorded: Sequence[Recorded],
+    refused: int,
+) -> list[Promise]:
+    stream = await network.stream()
+    return [
+        _nothing_dropped(inputs, sent, recorded, refused),
+        await _in_the_stream_once(network, stream),
+        _in_order(stream),
+        await _applied_once(network, stream),
+        await _no_crossing(network, sent),
+        await _held(network, records),
+        await _taken(network),
+        await _no_canary(network, inputs, stream),
+    ]
+
+
+def _nothing_dropped(inputs: Inputs, sent: Sequence[Sent], recorded: Sequence[Recorded], refused: int) -> Promise:
+    reading, answers = inputs.reading, inputs.answers
+    noted = sum(note.resources for note in reading.notes)
+    resources = sum(len(ready.made_of) for ready in reading.referrals) + len(reading.refused) + noted
+    wanted = sum(len(each.answers.answers) for each in inputs.participants if each.answers)
+    unsent = [each for each in sent if not each.referral and not each.refused]
+    lost_answers = sum(
+        len(each.answers.answers)
+        for each, got in zip(inputs.participants, sent, strict=True)
+        if each.answers and not got.referral
+    )
+    kept = resources == reading.read and not unsent and len(recorded) + refused + lost_answers == wanted
+    evidence = f"{reading.read} resources, {len(answers.people)} rows: each is taken, refused by name or set aside"
+    return Promise("nothing that came in was dropped", kept, evidence)
+
+
+async def _in_the_stream_once(network: Network, stream: Sequence[Stored]) -> Promise:
+    outbox = {row["event_id"] for row in await network.everywhere("SELECT event_id FROM outbox")}
+    copies = Counter(message.headers.get("ce-id", "") for message in stream)
+    kept = set(copies) == outbox and all(count == 1 for count in copies.values()) and bool(outbox)
+    return Promise(
+        "every outbox row is in the stream exactly once", kept, f"{len(outbox)} rows, {len(stream)} messages"
+    )
+
+
+def _in_order(stream: Sequence[Stored]) -> Promise:
+    last: dict[str, int] = {}
+    wrong = 0
+    for message in stream:
+        source, number = message.headers["ce-source"], int(message.headers["ce-sequence"])
+        wrong += number != last.get(source, 0) + 1
+        last[source] = number
+    return Promise(
+        "each record's events are in order, without a gap", not wrong, f"{len(last)} records, {wrong} breaks"
+    )
+
+
+async def _applied_once(network: Network, stream: Sequence[Stored]) -> Promise:
+    handlers: dict[str, Iterable[Any]] = {
+        "intake": intake_consumers.handlers(),
+        "notifications": notifications_consumers.handlers(network.caller("", "")),
+    }
+    expected = {
+        (service, handler.name, message.headers["ce-id"])
+        for service, known in handlers.items()
+        for handler in known
+        for message in stream
+        if message.headers["ce-type"] == handler.event.DESCRIPTOR.full_name
+    }
+    applied = [
+        (service, row["consumer"], row["event_id"])
+        for service in network.platform.services
+        for row in await network.rows(service, "SELECT consumer, event_id FROM inbox")
+    ]
+    letters = await network.everywhere("SELECT 1 FROM dead_letter")
+    kept = set(applied) == expected and len(applied) == len(expected) and not letters and bool(applied)
+    evidence = f"{len(expected)} events to handle, {len(applied)} handled, {len(letters)} dead letters"
+    return Promise("every consumer applied each event once", kept, evidence)
+
+
+async def _no_crossing(network: Network, sent: Sequence[Sent]) -> Promise:
+    mine, theirs = (next((each for each in sent if each.site == site and each.referral), None) for site in _sites(sent))
+    if mine is None or theirs is None or theirs.referral is None:
+        return Promise("a token of one site reads nothing of the other", False, "a site has no referral to try with")
+    caller, request = network.caller(mine.site, "front_desk"), GetReferralRequest(referral_id=theirs.referral.id)
+    there = await network.refused(caller, GET, request, site=theirs.site)
+    here = await network.refused(caller, GET, request, site=mine.site)
+    kept = there == "NO_ROLE_AT_SITE" and here == "REFERRAL_NOT_FOUND"
+    text = f"a {mine.site} token cannot read a {theirs.site} referral"
+    return Promise(text, kept, f"asked there: {there or 'ANSWERED'}; asked here: {here or 'ANSWERED'}")
+
+
+def _sites(sent: Sequence[Sent]) -> tuple[str, str]:
+    first, second = dict.fromkeys(each.site for each in sent) if len({each.site for each in sent}) == 2 else ("", "")
+    return first, second
+
+
+async def _held(network: Network, records: Sequence[SiteRecord]) -> Promise:
+    to_patients = "SELECT site, status, delivered_at FROM message WHERE template = 'referral_received'"
+    messages = await network.rows("notifications", to_patients)
+    by_site = {record.site: record for record in records}
+    gone = [message for message in messages if message["delivered_at"]]
+    outside = [message for message in gone if not _within_hours(message["delivered_at"], by_site[message["site"]])]
+    waiting = [message for message in messages if message["status"] == "queued"]
+    evidence = f"{len(gone)} delivered, {len(waiting)} wait for their site to open, {len(outside)} outside"
+    return Promise("patients were written to only in their site's hours", not outside and bool(gone), evidence)
+
+
+def _within_hours(delivered_at: str, record: SiteRecord) -> bool:
+    opens, closes = record.settings["sending_window"]
+    return bool(opens <= f"{datetime.fromisoformat(delivered_at).astimezone(ZoneInfo(record.zone)):%H:%M}" < closes)
+
+
+async def _taken(network: Network) -> Promise:
+    flags = await network.rows("intake", "SELECT id, acknowledged_by FROM risk_flag WHERE urgency = 'page'")
+    pages = await network.rows("notifications", "SELECT risk_flag_id FROM escalation WHERE acknowledged_at IS NOT NULL")
+    by_flag = Counter(row["risk_flag_id"] for row in pages)
+    kept = all(row["acknowledged_by"] and by_flag[row["id"]] == 1 for row in flags)
+    return Promise(
+        "every sign of danger was paged once and taken", kept, f"{len(flags)} flags, {len(pages)} acknowledged pages"
+    )
+
+
+async def _no_canary(network: Network, inputs: Inputs, stream: Sequence[Stored]) -> Promise:
+    words = canaries(inputs)
+    pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, sorted(words))) + r")(?!\w)")
+    places = {
+        "stream": [f"{each.subject} {each.headers} {each.payload!r}" for each in stream],
+        "stored stream": _texts(network.platform.folder.path / "nats"),
+        "logs": _texts(network.platform.folder.path / "logs"),
+        "traces": _texts(network.platform.folder.path / "traces"),
+        "messages": [row["body"] for row in await network.rows("notifications", "SELECT body FROM message")],
+        "dead letters": [str(row) for row in await network.everywhere("SELECT headers, payload FROM dead_letter")],
+        "errors": network.refusals,
+    }
+    found = [name for name, texts in places.items() if any(pattern.search(text) for text in texts)]
+    text = "names, addresses and reasons are nowhere outside the databases"
+    evidence = f"{len(words)} canaries in {', '.join(places)}: " + (f"FOUND IN {', '.join(found)}" if found else "none")
+    return Promise(text, not found and bool(words), evidence)
+
+
+def canaries(inputs: Inputs) -> set[str]:
+    """Every name, address and reason of the people who came in, unless it is too short to mean anybody."""
+    words: set[str] = set()
+    for ready in inputs.reading.referrals:
+        request = ready.request
+        words |= {request.reason}
+        people: list[Person | RelatedPerson] = [request.person, *request.related_people]
+        for someone in people:
+            words |= {someone.given_name, someone.family_name, *someone.given_name.split()}
+            words |= {point.phone or point.email for point in someone.contact_points}
+    return {word for word in words if len(word) >= SHORTEST_CANARY}
+
+
+def _texts(folder: Path) -> list[str]:
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return [file.read_bytes().decode("utf-8", errors="replace") for file in files]

@@ -1,0 +1,121 @@
+"""`stepway demo`: a fresh platform, the whole journey, and an exit code that tells whether every promise held."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from stepway_chassis.broker import Stored
+from stepway_cli import trace
+from stepway_cli.bring_up import bring_up
+from stepway_cli.caller import tracing
+from stepway_cli.demo import journey, promises, story
+from stepway_cli.demo.inputs import Inputs, inputs, one_open_one_closed
+from stepway_cli.demo.network import Network, NeverHappened
+from stepway_cli.demo.promises import Promise
+from stepway_cli.findings import Refused
+from stepway_cli.local.folder import RunFolder
+from stepway_cli.local.platform import Platform
+from stepway_cli.place import RUNS
+from stepway_cli.sites import SiteRecord
+
+FOLDER = RUNS / "demo"
+FLAGS = "SELECT site, id FROM risk_flag WHERE urgency = 'page'"
+MESSAGES = "SELECT site, template, channel, status, body, release_at FROM message ORDER BY site, id"
+
+
+class Failed(Exception):
+    """The demo could not be run, or a promise did not hold."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the run has left behind."""
+
+    refused: Sequence[Refused]
+    stream: Sequence[Stored]
+    messages: Sequence[Mapping[str, Any]]
+    promises: Sequence[Promise]
+
+
+def run_demo(referrals: Path | None, answers: Path | None, records: Sequence[SiteRecord], out: Console) -> None:
+    """Raises Failed."""
+    if len(records) != 2:
+        raise Failed("the demo needs exactly two sites")
+    now = datetime.now(UTC)
+    given = inputs(referrals, answers, [record.site for record in records], now)
+    open_and_closed = one_open_one_closed(records, now)
+    platform = Platform(_fresh(), say=lambda step: out.print(f"  {step}", style="dim"))
+    try:
+        bring_up(platform, open_and_closed)
+        outcome = asyncio.run(_run(platform, given, open_and_closed, out))
+    except NeverHappened as nothing:
+        raise Failed(f"{nothing}; see {FOLDER}/logs") from None
+    finally:
+        platform.stop()
+    _tell(out, given, records, outcome)
+    if not all(promise.kept for promise in outcome.promises):
+        raise Failed(f"a promise did not hold; logs and traces are in {FOLDER}")
+    out.print("[bold green]Every promise held.")
+
+
+def _fresh() -> Path:
+    """Each demo begins with nothing; FolderInUse while another one runs."""
+    with RunFolder(FOLDER):
+        shutil.rmtree(FOLDER)
+    return FOLDER
+
+
+async def _run(platform: Platform, given: Inputs, records: Sequence[SiteRecord], out: Console) -> Outcome:
+    async with tracing(platform.folder.path) as telemetry:
+        network = Network(platform, telemetry)
+        try:
+            return await _journey(network, given, records, out)
+        finally:
+            await network.close()
+
+
+async def _journey(network: Network, given: Inputs, records: Sequence[SiteRecord], out: Console) -> Outcome:
+    people = given.participants
+    with _progress(out) as progress:
+        sent = await journey.receive(network, people, _bar(progress, "referrals received", len(people)))
+        forms = sum(len(each.answers.answers) for each in people if each.answers)
+        recorded, refused = await journey.record(network, people, sent, _bar(progress, "answers scored", forms))
+        flags = await network.rows("intake", FLAGS)
+        taken = _bar(progress, "pages taken", len(flags))
+        for record in records:
+            here = {flag["id"] for flag in flags if flag["site"] == record.site}
+            await journey.take_pages(network, record.site, record.settings["on_call"][0]["clinician"], here, taken)
+        await journey.quiet(network)
+    return Outcome(
+        refused=[*(each.refused for each in sent if each.refused), *refused],
+        stream=await network.stream(),
+        messages=await network.rows("notifications", MESSAGES),
+        promises=await promises.check(network, given, records, sent, recorded, len(refused)),
+    )
+
+
+def _tell(out: Console, given: Inputs, records: Sequence[SiteRecord], outcome: Outcome) -> None:
+    story.tell_inputs(out, given, outcome.refused)
+    story.tell_events(out, outcome.stream, records)
+    story.tell_texts(out, outcome.messages, records)
+    flagged = next((event for event in outcome.stream if event.subject.endswith("intake.risk_flagged")), None)
+    if flagged:
+        story.tell_trace(out, trace.load(FOLDER), flagged.headers["traceparent"].split("-")[1])
+    story.tell_promises(out, outcome.promises)
+
+
+def _progress(out: Console) -> Progress:
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=out)
+
+
+def _bar(progress: Progress, description: str, total: int) -> Callable[[], None]:
+    task = progress.add_task(description, total=total)
+    return lambda: progress.advance(task)

@@ -1,0 +1,206 @@
+"""The stepway command: each subcommand reads its arguments, does one thing, and says what came of it."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import asyncpg
+import nats.errors
+import typer
+from rich.console import Console
+
+from stepway_chassis import logs, migrations
+from stepway_chassis.broker import ensure_stream
+from stepway_chassis.errors import Refusal
+from stepway_cli import letters, referrals, report, sites, trace
+from stepway_cli.bring_up import migrations_of
+from stepway_cli.caller import calling
+from stepway_cli.demo.run import Failed, run_demo
+from stepway_cli.fhir.referrals import read_referrals
+from stepway_cli.local.errors import LocalError
+from stepway_cli.place import SERVICES, PlaceError, place
+from stepway_cli.sites import SiteError
+from stepway_cli.up import run_up
+
+SITES = Path("deploy/sites")
+EXPECTED = (
+    LocalError,
+    PlaceError,
+    SiteError,
+    Refusal,
+    Failed,
+    referrals.Unreadable,
+    trace.TraceNotFound,
+    trace.TraceAmbiguous,
+)
+
+Run = Annotated[str, typer.Option(help="The run of this machine to act on.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+Site = Annotated[str, typer.Option(help="The site to act at.")]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run Stepway and talk to it.", rich_markup_mode=None)
+sites_app = typer.Typer(no_args_is_help=True, help="The register of sites.")
+import_app = typer.Typer(no_args_is_help=True, help="Take in what others have sent.")
+letters_app = typer.Typer(no_args_is_help=True, help="Events that could not be applied or published.")
+app.add_typer(sites_app, name="sites")
+app.add_typer(import_app, name="import")
+app.add_typer(letters_app, name="dead-letters")
+out = Console(highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Every expected error is one clear line on stderr and exit code 1."""
+    logs.configure("cli")
+    try:
+        app(standalone_mode=True)
+    except EXPECTED as error:
+        sys.exit(f"stepway: {error}")
+    except (OSError, asyncpg.PostgresError, nats.errors.Error) as error:
+        sys.exit(f"stepway: a server does not answer ({type(error).__name__}); is Stepway running?")
+
+
+@app.command()
+def up(sites_folder: Annotated[Path, typer.Option("--sites", help="Files of sites to register.")] = SITES) -> None:
+    """Run the platform on this machine until Ctrl-C; a second start keeps the data."""
+    run_up(sites.read_sites([sites_folder]), out)
+
+
+@app.command()
+def demo(
+    referrals_folder: Annotated[Path | None, typer.Option("--referrals", help="FHIR R4 files to import.")] = None,
+    answers_file: Annotated[Path | None, typer.Option("--answers", help="CSV, one person a row.")] = None,
+    sites_folder: Annotated[Path, typer.Option("--sites", help="Files of two sites.")] = SITES,
+) -> None:
+    """The whole journey on two sites, then a table of the promises it has checked."""
+    run_demo(referrals_folder, answers_file, sites.read_sites([sites_folder]), out)
+
+
+@app.command()
+def migrate(run: Run = "up") -> None:
+    """Bring the stream and every database to the newest version; run once, before the services start."""
+    where = place(run)
+    _run(ensure_stream(*where.nats_admin()))
+    for service in SERVICES:
+        _run(migrations.upgrade(where.database_url(service, "owner"), migrations_of(service)))
+        out.print(f"{service}: migrated")
+
+
+@app.command()
+def token(
+    role: Annotated[str, typer.Argument(help="front_desk, clinician, site_lead or patient")],
+    site: Site,
+    subject: Annotated[str, typer.Option(help="Whom the token speaks for; of a patient, their id.")] = "",
+    hours: Annotated[float, typer.Option(help="How long it is valid.", min=0.01, max=24 * 7)] = 8,
+    run: Run = "up",
+) -> None:
+    """A token of the local issuer, for trying things out; real people get theirs from the clinic's OIDC issuer."""
+    lifetime = timedelta(hours=hours)
+    print(place(run).token(site, role, subject=subject, lifetime=lifetime))
+
+
+@app.command("trace")
+def show_trace(
+    wanted: Annotated[str, typer.Argument(help="A trace id, the beginning of one, or latest.")] = "latest",
+    detail: Annotated[bool, typer.Option(help="Every statement on a line of its own.")] = False,
+    as_json: AsJson = False,
+    run: Run = "up",
+) -> None:
+    """The waterfall of one trace across services."""
+    spans = trace.load(place(run).folder())
+    found = trace.find(spans, wanted)
+    if as_json:
+        print(trace.as_json(found))
+        return
+    Console(highlight=False).print(trace.waterfall(found, detail=detail))
+    for later in trace.continued_in(spans, found[0].trace_id):
+        out.print(f"continued in trace {later}")
+
+
+@sites_app.command("apply")
+def apply_sites(
+    paths: Annotated[list[Path], typer.Argument(help="Files of sites, or folders of them.")], run: Run = "up"
+) -> None:
+    """Register sites in every service's database; takes only what is newer than what is there."""
+    where, records = place(run), sites.read_sites(paths)
+    for service in SERVICES:
+        for site, became in _run(sites.apply(where.database_url(service, "registrar"), records)).items():
+            out.print(f"{service}: {site} {became}")
+
+
+@sites_app.command("list")
+def list_sites(as_json: AsJson = False, run: Run = "up") -> None:
+    """What is registered, service by service."""
+    where = place(run)
+    rows = [
+        {"service": service, **row}
+        for service in SERVICES
+        for row in _run(sites.listed(where.database_url(service, "registrar")))
+    ]
+    _show(rows, as_json)
+
+
+@import_app.command("referral")
+def import_referral(
+    paths: Annotated[list[Path], typer.Argument(help="FHIR R4 JSON files, or folders of them.")],
+    site: Site,
+    as_json: AsJson = False,
+    run: Run = "up",
+) -> None:
+    """Import FHIR R4 referrals: Patient, ServiceRequest or none, RelatedPerson. Ends with 1 if anything is refused."""
+    reading = read_referrals(referrals.documents(paths), today=datetime.now(UTC).date())
+    where = place(run)
+
+    async def send() -> list[referrals.Sent]:
+        async with calling(where.addresses(), where.token(site, "front_desk"), where.folder()) as peers:
+            return await referrals.send(lambda _: peers, [(site, ready) for ready in reading.referrals])
+
+    sent = _run(send()) if reading.referrals else []
+    account = report.of_import(reading, sent)
+    if as_json:
+        print(json.dumps(asdict(account), indent=2))
+    else:
+        out.print(report.import_tables(account))
+    if account.refused:
+        raise typer.Exit(1)
+
+
+@letters_app.command("list")
+def list_letters(site: Site, as_json: AsJson = False, run: Run = "up") -> None:
+    """Events that a consumer could not apply, and aggregates whose events the stream refuses."""
+    where = place(run)
+    rows = [
+        row
+        for service in SERVICES
+        for row in _run(letters.listed(where.database_url(service, "keeper"), service, site))
+    ]
+    _show(rows, as_json)
+
+
+@letters_app.command("retry")
+def retry_letter(
+    service: Annotated[str, typer.Argument(help="The service that keeps the letter.")],
+    letter: Annotated[UUID, typer.Argument(help="Its id.")],
+    site: Site,
+    run: Run = "up",
+) -> None:
+    """Have the service try a dead letter again, or publish a blocked aggregate again."""
+    if service not in SERVICES:
+        raise PlaceError(f"no such service; one of {', '.join(SERVICES)}")
+    print(_run(letters.retry(place(run).database_url(service, "keeper"), service, site, letter)))
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=2, default=str))
+    else:
+        out.print(report.table(rows))

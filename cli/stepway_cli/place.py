@@ -1,0 +1,104 @@
+"""Where a command acts: on a run of this machine, or on servers that the environment names."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from stepway_cli.local.folder import RunFolder
+from stepway_cli.local.roles import database_of, role_of
+from stepway_cli.tokens import KeyFolder, Kind, mint
+
+SERVICES = ("intake", "notifications")
+ROLES = ("front_desk", "clinician", "site_lead", "patient")
+RUNS = Path(".stepway")
+SHORT = timedelta(minutes=10)
+
+
+class PlaceError(Exception):
+    """The command does not know where to act, or may not; the message says what to set."""
+
+
+class Place(Protocol):
+    def addresses(self) -> Mapping[str, str]:
+        """host:port of each service."""
+
+    def token(self, site: str, role: str, *, subject: str = "", lifetime: timedelta = SHORT) -> str: ...
+
+    def database_url(self, service: str, role: str) -> str: ...
+
+    def nats_admin(self) -> tuple[str, str, str]:
+        """Address, user, password."""
+
+    def folder(self) -> Path:
+        """Where traces are."""
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """A run that another terminal has started with `stepway up`."""
+
+    name: str
+
+    def folder(self) -> Path:
+        folder = RUNS / self.name
+        if not (folder / "ports.json").exists():
+            raise PlaceError(f"nothing runs in {folder}: start it with `make up`, or set STEPWAY_ADDRESSES")
+        return folder
+
+    def addresses(self) -> Mapping[str, str]:
+        return {service: f"127.0.0.1:{self._run().port(service)}" for service in SERVICES}
+
+    def token(self, site: str, role: str, *, subject: str = "", lifetime: timedelta = SHORT) -> str:
+        if role not in ROLES:
+            raise PlaceError(f"no such role; one of {', '.join(ROLES)}")
+        key = KeyFolder(self.folder() / "keys").people_key()
+        who = subject or f"{role}@{site}"
+        kind: Kind = "patient" if role == "patient" else "staff"
+        return mint(key, who, kind=kind, grants={site: [role]}, now=datetime.now(UTC), lifetime=lifetime)
+
+    def database_url(self, service: str, role: str) -> str:
+        run, name = self._run(), role_of(service, role)
+        return f"postgresql://{name}:{run.secret(name)}@127.0.0.1:{run.port('postgres')}/{database_of(service)}"
+
+    def nats_admin(self) -> tuple[str, str, str]:
+        run = self._run()
+        return f"nats://127.0.0.1:{run.port('nats')}", "admin", run.secret("nats_admin")
+
+    def _run(self) -> RunFolder:
+        return RunFolder(self.folder())
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Servers named by the environment, for operators and scripts."""
+
+    environ: Mapping[str, str]
+
+    def addresses(self) -> Mapping[str, str]:
+        pairs = (part.partition("=") for part in self._get("STEPWAY_ADDRESSES").split(","))
+        return {name: address for name, _, address in pairs}
+
+    def token(self, site: str, role: str, *, subject: str = "", lifetime: timedelta = SHORT) -> str:
+        return self._get("STEPWAY_TOKEN")
+
+    def database_url(self, service: str, role: str) -> str:
+        return self._get(f"STEPWAY_{service}_{role}_URL".upper())
+
+    def nats_admin(self) -> tuple[str, str, str]:
+        return self._get("STEPWAY_NATS_URL"), self._get("STEPWAY_NATS_USER"), self._get("STEPWAY_NATS_PASSWORD")
+
+    def folder(self) -> Path:
+        return Path(self._get("STEPWAY_TRACES"))
+
+    def _get(self, name: str) -> str:
+        if not self.environ.get(name):
+            raise PlaceError(f"set {name}, or unset STEPWAY_ADDRESSES to act on a run of this machine")
+        return self.environ[name]
+
+
+def place(run: str) -> Place:
+    """STEPWAY_ADDRESSES in the environment means servers; else the local run of this name."""
+    return Servers(os.environ) if "STEPWAY_ADDRESSES" in os.environ else LocalRun(run)

@@ -1,0 +1,61 @@
+"""How the command line shows what it has done."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from stepway_cli.fhir.referrals import Import
+from stepway_cli.findings import Note, Refused
+from stepway_cli.referrals import Sent
+
+
+LONGEST_UNBROKEN = 36  # an id is copied whole, or not at all
+
+
+@dataclass(frozen=True)
+class Taken:
+    name: str
+    site: str
+    referral_id: str
+
+
+@dataclass(frozen=True)
+class ImportAccount:
+    """What became of everything that was read."""
+
+    read: int
+    taken: list[Taken]
+    refused: list[Refused]
+    notes: list[Note]
+
+
+def of_import(reading: Import, sent: Sequence[Sent]) -> ImportAccount:
+    taken = [Taken(each.name, each.site, each.referral.id) for each in sent if each.referral]
+    refused = [*reading.refused, *(each.refused for each in sent if each.refused)]
+    return ImportAccount(reading.read, taken, refused, reading.notes)
+
+
+def import_tables(account: ImportAccount) -> Group:
+    counts = f"{account.read} resources read: {len(account.taken)} referrals taken, {len(account.refused)} refused"
+    taken = [{"taken": each.name, "site": each.site, "referral": each.referral_id} for each in account.taken]
+    refused = [{"refused": each.name, "why": each.reason, "what to do": each.message} for each in account.refused]
+    notes = [{"left out": note.name, "note": note.message} for note in account.notes]
+    return Group(Text(counts), *(table(rows) for rows in (taken, refused, notes) if rows))
+
+
+def table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table | Text:
+    """Columns as the first row names them."""
+    if not rows:
+        return Text(f"{title}: none" if title else "none")
+    drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    for name in rows[0]:
+        short = all(len(str(row[name])) <= LONGEST_UNBROKEN for row in rows)
+        drawn.add_column(name, overflow="fold", no_wrap=short)
+    for row in rows:
+        drawn.add_row(*(value if isinstance(value, Text) else Text(str(value)) for value in row.values()))
+    return drawn

@@ -1,0 +1,232 @@
+"""Who may call what, where, about whom: the hand-written table against the running system."""
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from google.protobuf.message import Message
+
+from stepway.intake.v1.assessment_service_pb2 import GetAssessmentRequest
+from stepway.intake.v1.referral_service_pb2 import (
+    GetPatientContactRequest,
+    GetReferralRequest,
+    ListReferralsRequest,
+    ListReferralsResponse,
+)
+from stepway.intake.v1.risk_service_pb2 import ListRiskFlagsRequest
+from stepway.notifications.v1.escalation_service_pb2 import AcknowledgeEscalationRequest, ListEscalationsRequest
+from stepway.notifications.v1.message_service_pb2 import ListMessagesRequest, StopMessagesRequest
+from stepway_chassis.identity import ServiceIdentity
+from stepway_cli.tokens import AUDIENCE, ISSUER
+from tests.calls import Answer, every_rpc, send
+from tests.cases import ON_CALL, Case, a_case
+from tests.data import REPOSITORY
+from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
+
+PEOPLE = ("front_desk", "clinician", "site_lead", "patient")
+SERVICES = ("intake", "notifications")
+HOME, STRANGER, GUEST = "home", "without a role there", "with a role at both"
+OWN, ANOTHERS = "own", "another's"
+RECEIVE = "stepway.intake.v1.ReferralService/ReceiveReferral"
+LIST_REFERRALS = "stepway.intake.v1.ReferralService/ListReferrals"
+ACKNOWLEDGE = "stepway.notifications.v1.EscalationService/AcknowledgeEscalation"
+STOP = "stepway.notifications.v1.MessageService/StopMessages"
+
+
+def table() -> list[dict[str, str]]:
+    with (REPOSITORY / "tests" / "access.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One cell of the table, tried at one place about one record."""
+
+    rpc: str
+    caller: str
+    cell: str
+    place: str
+    record: str
+
+    def __str__(self) -> str:
+        return f"{self.rpc.partition('/')[2]}, {self.caller}, {self.place}, {self.record}"
+
+    @property
+    def of_a_service(self) -> bool:
+        return self.caller in SERVICES
+
+
+def attempts() -> Iterator[Attempt]:
+    for row in table():
+        for role in PEOPLE:
+            for place in (HOME, STRANGER, GUEST):
+                yield Attempt(row["rpc"], role, row[role], place, OWN)
+                yield Attempt(row["rpc"], role, row[role], place, ANOTHERS)
+        for service in SERVICES:
+            yield Attempt(row["rpc"], service, row[service], HOME, ANOTHERS)
+            yield Attempt(row["rpc"], service, row[service], GUEST, ANOTHERS)
+
+
+REQUESTS: dict[str, Callable[[Case], Message]] = {
+    RECEIVE: lambda case: a_referral(),
+    "stepway.intake.v1.ReferralService/GetReferral": lambda case: GetReferralRequest(referral_id=case.referral),
+    LIST_REFERRALS: lambda case: ListReferralsRequest(page_size=100),
+    "stepway.intake.v1.ReferralService/GetPatientContact": lambda case: GetPatientContactRequest(
+        patient_id=case.patient
+    ),
+    "stepway.intake.v1.AssessmentService/RecordAssessment": lambda case: phq_9(case.referral, [0] * 9),
+    "stepway.intake.v1.AssessmentService/GetAssessment": lambda case: GetAssessmentRequest(
+        assessment_id=case.assessment
+    ),
+    "stepway.intake.v1.RiskService/ListRiskFlags": lambda case: ListRiskFlagsRequest(page_size=100),
+    "stepway.notifications.v1.MessageService/ListMessages": lambda case: ListMessagesRequest(page_size=100),
+    STOP: lambda case: StopMessagesRequest(request_id=str(uuid4()), patient_id=case.patient),
+    "stepway.notifications.v1.EscalationService/ListEscalations": lambda case: ListEscalationsRequest(page_size=100),
+    ACKNOWLEDGE: lambda case: AcknowledgeEscalationRequest(request_id=str(uuid4()), escalation_id=case.escalation),
+}
+NOT_FOUND = {
+    "GetReferral": "REFERRAL_NOT_FOUND",
+    "GetPatientContact": "PATIENT_NOT_FOUND",
+    "RecordAssessment": "REFERRAL_NOT_FOUND",
+    "GetAssessment": "ASSESSMENT_NOT_FOUND",
+    "StopMessages": "PATIENT_NOT_FOUND",
+    "AcknowledgeEscalation": "ESCALATION_NOT_FOUND",
+}
+LISTED: dict[str, Callable[[Any, Case], bool]] = {
+    "ListReferrals": lambda answer, case: case.referral in {each.id for each in answer.referrals},
+    "ListRiskFlags": lambda answer, case: case.risk_flag in {each.id for each in answer.risk_flags},
+    "ListMessages": lambda answer, case: case.message in {each.id for each in answer.messages},
+    "ListEscalations": lambda answer, case: case.escalation in {each.id for each in answer.escalations},
+}
+
+
+@pytest.fixture(scope="module")
+async def case(network: Network) -> Case:
+    return await a_case(network)
+
+
+@pytest.fixture(scope="module")
+async def untaken(network: Network) -> list[Case]:
+    """Pages for those who may take one: each is taken once."""
+    return [await a_case(network) for _ in range(3)]
+
+
+def subject_of(attempt: Attempt, case: Case) -> str:
+    """Somebody whom the record is about or was given to, or somebody else of the same role and site."""
+    if attempt.record == ANOTHERS:
+        return str(uuid4())
+    return case.patient if attempt.caller == "patient" else ON_CALL[case.site]
+
+
+def token_of(network: Network, attempt: Attempt, case: Case) -> str:
+    if attempt.of_a_service:
+        return service_token(network, attempt.caller)
+    kind = "patient" if attempt.caller == "patient" else "staff"
+    places = [NORTHSIDE, LAKESIDE] if attempt.place == GUEST else [NORTHSIDE]
+    return network.token(subject_of(attempt, case), kind, **{site: [attempt.caller] for site in places})
+
+
+def service_token(network: Network, service: str) -> str:
+    key_file = network.platform.keys.service_key_file(service)
+    identity = ServiceIdentity(service, key_file, issuer=ISSUER, audience=AUDIENCE)
+    return identity.token(datetime.now(UTC))
+
+
+def refusal_of(attempt: Attempt) -> tuple[str, str] | None:
+    """Code and reason that the table asks for; None for an answer."""
+    if attempt.place == STRANGER:
+        return "PERMISSION_DENIED", "NO_ROLE_AT_SITE"
+    if attempt.cell == "no":
+        return "PERMISSION_DENIED", "SERVICE_NOT_NAMED" if attempt.of_a_service else "ROLE_NOT_ALLOWED"
+    method = attempt.rpc.partition("/")[2]
+    return None if within(attempt) or method not in NOT_FOUND else ("NOT_FOUND", NOT_FOUND[method])
+
+
+def within(attempt: Attempt) -> bool:
+    """Whether the record lies in the caller's reach."""
+    return attempt.place == HOME and (attempt.cell == "site" or attempt.record == OWN)
+
+
+def attempted(network: Network, attempt: Attempt, case: Case) -> Answer:
+    site = NORTHSIDE if attempt.place == HOME else LAKESIDE
+    return send(network, attempt.rpc, REQUESTS[attempt.rpc](case), token=token_of(network, attempt, case), site=site)
+
+
+def test_every_rpc_stands_in_the_table_once_and_nothing_else_does() -> None:
+    assert sorted(row["rpc"] for row in table()) == sorted(every_rpc())
+    assert sorted(REQUESTS) == sorted(every_rpc())
+
+
+def test_every_cell_of_the_table_is_one_of_three_words() -> None:
+    assert {cell for row in table() for name, cell in row.items() if name != "rpc"} == {"site", "own", "no"}
+
+
+@pytest.mark.parametrize("attempt", list(attempts()), ids=str)
+def test_a_call_reaches_as_far_as_the_table_says(
+    network: Network, case: Case, untaken: list[Case], attempt: Attempt
+) -> None:
+    expected, method = refusal_of(attempt), attempt.rpc.partition("/")[2]
+    if attempt.rpc == ACKNOWLEDGE and expected is None:
+        case = untaken.pop()
+    answer = attempted(network, attempt, case)
+    assert answer.refusal == (expected or ("OK", ""))
+    if expected is None and method in LISTED:
+        shown = every_rpc()[attempt.rpc].response.FromString(answer.body)
+        assert LISTED[method](shown, case) is within(attempt)
+
+
+@pytest.mark.parametrize("rpc", [rpc for rpc, rule in every_rpc().items() if rpc.partition("/")[2] in LISTED])
+def test_an_assigned_list_holds_nothing_of_others(network: Network, case: Case, rpc: str) -> None:
+    cell = next(row["clinician"] for row in table() if row["rpc"] == rpc)
+    somebody = network.token("somebody-new", northside=["clinician"])
+    answer = send(network, rpc, REQUESTS[rpc](case), token=somebody)
+    assert (answer.body == b"") is (cell == "own")
+
+
+def test_a_second_patient_of_the_same_site_stops_nobody_elses_messages(network: Network, case: Case) -> None:
+    other = network.token(str(uuid4()), "patient", northside=["patient"])
+    before = stopped(network)
+    assert send(network, STOP, REQUESTS[STOP](case), token=other).refusal == ("NOT_FOUND", "PATIENT_NOT_FOUND")
+    assert stopped(network) == before
+
+
+def test_a_page_that_went_to_another_clinician_stays_open(network: Network, untaken: list[Case], case: Case) -> None:
+    other = network.token("somebody-new", northside=["clinician"])
+    answer = send(network, ACKNOWLEDGE, REQUESTS[ACKNOWLEDGE](case), token=other)
+    assert answer.refusal == ("NOT_FOUND", "ESCALATION_NOT_FOUND")
+    assert network.rows("notifications", f"SELECT acknowledged_by FROM escalation WHERE id = '{case.escalation}'") == [
+        {"acknowledged_by": None}
+    ]
+
+
+def test_of_two_roles_the_one_that_reaches_further_counts(network: Network, case: Case) -> None:
+    both = network.token("reads-twice", northside=["patient", "front_desk"])
+    rpc = "stepway.intake.v1.ReferralService/GetReferral"
+    assert send(network, rpc, REQUESTS[rpc](case), token=both).code == "OK"
+
+
+def test_an_unknown_role_gives_nothing(network: Network) -> None:
+    visitor = network.token("visitor", northside=["owner", "unspecified", "ROLE_SITE_LEAD"])
+    answer = send(network, LIST_REFERRALS, token=visitor)
+    assert answer.refusal == ("PERMISSION_DENIED", "ROLE_NOT_ALLOWED")
+
+
+def test_what_is_received_at_one_site_is_not_listed_at_the_other(network: Network) -> None:
+    lead = network.token("lead-of-both", northside=["site_lead"], lakeside=["site_lead"])
+    received = send(network, RECEIVE, a_referral(), token=lead, site=LAKESIDE)
+    made = every_rpc()[RECEIVE].response.FromString(received.body).referral.id  # type: ignore[attr-defined]
+    assert made in referrals(network, lead, LAKESIDE)
+    assert made not in referrals(network, lead, NORTHSIDE)
+
+
+def referrals(network: Network, token: str, site: str) -> set[str]:
+    answer = send(network, LIST_REFERRALS, ListReferralsRequest(page_size=100), token=token, site=site)
+    return {each.id for each in ListReferralsResponse.FromString(answer.body).referrals}
+
+
+def stopped(network: Network) -> list[dict[str, Any]]:
+    return network.rows("notifications", "SELECT id FROM patient WHERE stopped_at IS NOT NULL ORDER BY id")

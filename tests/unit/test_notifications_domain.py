@@ -1,0 +1,366 @@
+"""What is said to whom, when it may be sent, also on the two nights when clocks jump, and who has taken a page."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stepway_chassis.errors import Conflict, InvalidInput
+from stepway_notifications.domain import (
+    DISCLOSING_WORDS,
+    LONGEST_PAUSE,
+    PAGE_USEFUL,
+    REFERRAL_USEFUL,
+    SHORTEST_PAUSE,
+    TEXT_LENGTH,
+    Channel,
+    Contact,
+    Escalation,
+    Message,
+    OnCall,
+    SitePolicy,
+    Status,
+    Template,
+    Window,
+    acknowledge,
+    before_hand_over,
+    delivered,
+    escalate,
+    failed,
+    policy_of,
+    postponed,
+    welcome,
+)
+
+NEW_YORK, CHICAGO, BERLIN = ZoneInfo("America/New_York"), ZoneInfo("America/Chicago"), ZoneInfo("Europe/Berlin")
+SPRING, AUTUMN = datetime(2026, 3, 8, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)  # 02:00 is 03:00; 02:00 is 01:00
+NINE_TO_EIGHT = Window(9 * 60, 20 * 60)
+NOON = datetime(2026, 11, 21, 17, tzinfo=UTC)  # at Northside
+NIGHT = datetime(2026, 11, 22, 3, tzinfo=UTC)  # 22:00 there
+MORNING = datetime(2026, 11, 22, 14, tzinfo=UTC)  # 09:00 there
+MINUTE, INSTANT = timedelta(minutes=1), timedelta(microseconds=1)
+PATIENT, FLAG = UUID(int=1), UUID(int=2)
+PHONE = Contact(Channel.SMS, "+12125550142")
+EMAIL = Contact(Channel.EMAIL, "vexmoor@example.org")
+NORTHSIDE = {
+    "short_name": "Northside",
+    "phone": "212-555-0100",
+    "email": "office@northside.example.org",
+    "on_call": [
+        {"clinician": "reyes", "email": "reyes@northside.example.org"},
+        {"clinician": "okafor", "email": "okafor@northside.example.org"},
+    ],
+}
+
+
+def ids() -> Callable[[], UUID]:
+    numbers: Iterator[int] = count(100)
+    return lambda: UUID(int=next(numbers))
+
+
+def a_policy(**changes: Any) -> SitePolicy:
+    return policy_of({**NORTHSIDE, **changes}, "America/New_York")
+
+
+def a_message(**changes: Any) -> Message:
+    return replace(welcomed(PHONE)[0], **changes)
+
+
+def a_page(**changes: Any) -> Message:
+    return replace(escalated(NOON)[1], **changes)
+
+
+def welcomed(*contacts: Contact, now: datetime = NOON, policy: SitePolicy | None = None) -> list[Message]:
+    return welcome(policy or a_policy(), contacts, patient_id=PATIENT, new_id=ids(), now=now)
+
+
+def escalated(now: datetime, policy: SitePolicy | None = None) -> tuple[Escalation, Message]:
+    return escalate(policy or a_policy(), risk_flag_id=FLAG, patient_id=PATIENT, new_id=ids(), now=now)
+
+
+def refusal(**changes: Any) -> tuple[str, str]:
+    with pytest.raises(InvalidInput) as refused:
+        a_policy(**changes)
+    return refused.value.reason, refused.value.field
+
+
+def at(zone: ZoneInfo, day: int, hour: int, minute: int = 0, *, month: int = 11, fold: int = 0) -> datetime:
+    """The moment at which clocks in `zone` show this, as UTC."""
+    return datetime(2026, month, day, hour, minute, tzinfo=zone, fold=fold).astimezone(UTC)
+
+
+# The sending window
+
+
+@pytest.mark.parametrize(
+    ("now", "released"),
+    [
+        (at(NEW_YORK, 21, 8, 59), at(NEW_YORK, 21, 9)),
+        (at(NEW_YORK, 21, 9), at(NEW_YORK, 21, 9)),
+        (at(NEW_YORK, 21, 19, 59), at(NEW_YORK, 21, 19, 59)),
+        (at(NEW_YORK, 21, 20), at(NEW_YORK, 22, 9)),
+        (at(NEW_YORK, 21, 23, 59), at(NEW_YORK, 22, 9)),
+        (at(NEW_YORK, 22, 0), at(NEW_YORK, 22, 9)),
+        (at(NEW_YORK, 30, 21), at(NEW_YORK, 1, 9, month=12)),
+    ],
+)
+def test_a_message_goes_at_once_while_the_window_is_open_else_when_it_opens_next(
+    now: datetime, released: datetime
+) -> None:
+    assert NINE_TO_EIGHT.release(now, NEW_YORK) == released
+
+
+def test_the_window_is_that_of_the_clocks_at_the_site() -> None:
+    half_past_eight_in_chicago = at(CHICAGO, 21, 8, 30)
+    assert NINE_TO_EIGHT.release(half_past_eight_in_chicago, NEW_YORK) == half_past_eight_in_chicago
+    assert NINE_TO_EIGHT.release(half_past_eight_in_chicago, CHICAGO) == at(CHICAGO, 21, 9)
+
+
+def test_a_window_may_begin_at_midnight_or_last_until_the_next() -> None:
+    assert Window(0, 60).release(at(NEW_YORK, 21, 23, 59), NEW_YORK) == at(NEW_YORK, 22, 0)
+    assert Window(0, 60).release(at(NEW_YORK, 22, 0, 59), NEW_YORK) == at(NEW_YORK, 22, 0, 59)
+    assert Window(60, 24 * 60).release(at(NEW_YORK, 21, 23, 59), NEW_YORK) == at(NEW_YORK, 21, 23, 59)
+    assert Window(60, 24 * 60).release(at(NEW_YORK, 22, 0), NEW_YORK) == at(NEW_YORK, 22, 1)
+
+
+def test_a_released_moment_keeps_the_zone_it_was_asked_in() -> None:
+    assert NINE_TO_EIGHT.release(NIGHT, NEW_YORK).tzinfo is UTC
+
+
+@pytest.mark.parametrize("zone", [NEW_YORK, CHICAGO])
+def test_the_morning_after_clocks_jump_the_window_opens_at_nine_on_the_new_clock(zone: ZoneInfo) -> None:
+    evening_before_spring, spring = at(zone, 7, 21, month=3), at(zone, 8, 9, month=3)
+    assert NINE_TO_EIGHT.release(evening_before_spring, zone) == spring
+    assert spring - evening_before_spring == timedelta(hours=11)
+    evening_before_autumn, autumn = at(zone, 31, 21, month=10), at(zone, 1, 9)
+    assert NINE_TO_EIGHT.release(evening_before_autumn, zone) == autumn
+    assert autumn - evening_before_autumn == timedelta(hours=13)
+
+
+@pytest.mark.parametrize("zone", [NEW_YORK, CHICAGO])
+def test_a_window_that_opens_in_the_hour_that_spring_leaves_out_opens_when_clocks_go_on(zone: ZoneInfo) -> None:
+    half_past_two = Window(2 * 60 + 30, 4 * 60)
+    assert half_past_two.release(at(zone, 8, 1, 59, month=3), zone) == at(zone, 8, 3, month=3)
+    assert half_past_two.release(at(zone, 9, 1, 59, month=3), zone) == at(zone, 9, 2, 30, month=3)
+
+
+def test_a_window_that_lies_in_the_hour_that_spring_leaves_out_opens_the_next_day() -> None:
+    assert Window(150, 170).release(at(NEW_YORK, 8, 1, month=3), NEW_YORK) == at(NEW_YORK, 9, 2, 30, month=3)
+
+
+@pytest.mark.parametrize("zone", [NEW_YORK, CHICAGO])
+def test_in_the_hour_that_autumn_shows_twice_a_message_is_never_released_in_the_past(zone: ZoneInfo) -> None:
+    from_half_past_one = Window(90, 180)
+    assert from_half_past_one.release(at(zone, 1, 1, 10), zone) == at(zone, 1, 1, 30)
+    assert from_half_past_one.release(at(zone, 1, 1, 10, fold=1), zone) == at(zone, 1, 1, 30, fold=1)
+
+
+windows = st.tuples(st.integers(0, 1439), st.integers(1, 1440)).filter(lambda pair: pair[0] < pair[1])
+nights = st.sampled_from([SPRING, AUTUMN, NOON, datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)])
+
+
+@given(
+    windows,
+    st.builds(lambda night, minutes: night + minutes, nights, st.timedeltas(timedelta(0), timedelta(hours=14))),
+    st.sampled_from([NEW_YORK, CHICAGO, BERLIN]),
+)
+@example((150, 165), SPRING + timedelta(hours=6, minutes=59, seconds=59), NEW_YORK)
+@example((90, 100), AUTUMN + timedelta(hours=6, minutes=5), NEW_YORK)
+def test_the_released_moment_is_the_first_minute_from_now_on_that_lies_in_the_window(
+    window: tuple[int, int], now: datetime, zone: ZoneInfo
+) -> None:
+    def is_open(moment: datetime) -> bool:
+        clock = moment.astimezone(zone)
+        return window[0] <= clock.hour * 60 + clock.minute < window[1]
+
+    released = Window(*window).release(now, zone)
+    assert released >= now
+    assert is_open(released)
+    minutes_before = (now.replace(second=0, microsecond=0) + number * MINUTE for number in range(3 * 1440))
+    earlier = next(moment for moment in minutes_before if is_open(moment))
+    assert released == max(now, earlier)
+
+
+# A site's policy
+
+
+def test_a_policy_is_what_the_sites_record_says() -> None:
+    policy = a_policy(sending_window=["08:30", "24:00"])
+    assert (policy.short_name, policy.phone, policy.email) == ("Northside", "212-555-0100", NORTHSIDE["email"])
+    assert (policy.zone, policy.window) == (NEW_YORK, Window(510, 1440))
+    assert [each.clinician for each in policy.on_call] == ["reyes", "okafor"]
+
+
+def test_people_are_written_to_from_nine_to_eight_unless_the_site_says_otherwise() -> None:
+    assert a_policy().window == NINE_TO_EIGHT
+
+
+@pytest.mark.parametrize("name", sorted(NORTHSIDE))
+def test_a_missing_setting_is_named(name: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        policy_of({known: value for known, value in NORTHSIDE.items() if known != name}, "America/New_York")
+    assert (refused.value.reason, refused.value.field) == ("SITE_SETTING_MISSING", name)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        *(["20:00", "09:00"], ["09:00", "09:00"], ["09:00", "24:01"], ["-1:00", "09:00"], ["09:60", "20:00"]),
+        *(["9", "20"], ["nine", "eight"], ["09:00"], ["09:00", "20:00", "21:00"], "09:00-20:00", "", [], None, 9),
+        *([540, 1200], [None, None], {"opens": "09:00", "closes": "20:00"}),  # YAML reads 9:00 without quotes as 540
+    ],
+)
+def test_a_window_that_is_none_is_refused_and_the_setting_is_named(window: Any) -> None:
+    assert refusal(sending_window=window) == ("SITE_SETTING_INVALID", "sending_window")
+
+
+@pytest.mark.parametrize("people", ["reyes", None, 5, ["reyes"], [{"clinician": "reyes"}], [{"email": "r@x.org"}]])
+def test_a_list_of_clinicians_that_is_none_is_refused_and_the_setting_is_named(people: Any) -> None:
+    assert refusal(on_call=people) == ("SITE_SETTING_INVALID", "on_call")
+
+
+def test_a_site_needs_somebody_on_call() -> None:
+    assert refusal(on_call=[]) == ("SITE_SETTING_MISSING", "on_call")
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "America", None])
+def test_a_zone_that_is_none_is_refused_and_not_repeated(zone: Any) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        policy_of(NORTHSIDE, zone)
+    assert (refused.value.reason, refused.value.field) == ("SITE_SETTING_INVALID", "zone")
+    assert not zone or zone not in str(refused.value) or zone == "America"
+
+
+@pytest.mark.parametrize("word", sorted(DISCLOSING_WORDS))
+def test_a_senders_name_that_tells_what_people_come_for_is_refused_however_it_is_written(word: str) -> None:
+    for name in (word, f"Northside {word.title()}", f"{word.upper()}-Center", f"Northside, {word}.", f"N/{word}'s"):
+        assert refusal(short_name=name) == ("SENDER_NAME_DISCLOSES", "short_name")
+
+
+def test_a_senders_name_that_is_too_long_for_one_text_is_refused() -> None:
+    assert refusal(short_name="N" * 60) == ("SITE_SETTING_INVALID", "short_name")
+
+
+# What is said
+
+
+def test_somebody_who_was_referred_hears_that_the_site_will_call() -> None:
+    (text,) = welcomed(PHONE)
+    assert (text.channel, text.address, text.template) == (PHONE.channel, PHONE.address, Template.REFERRAL_RECEIVED)
+    assert (text.status, text.release_at, text.next_attempt_at) == (Status.QUEUED, NOON, NOON)
+    assert (text.created_at, text.expires_at, text.attempts) == (NOON, NOON + REFERRAL_USEFUL, 0)
+
+
+def test_each_address_gets_one_message_however_often_it_was_given() -> None:
+    messages = welcomed(PHONE, EMAIL, PHONE, EMAIL)
+    assert [(each.channel, each.address) for each in messages] == [
+        (PHONE.channel, PHONE.address),
+        (EMAIL.channel, EMAIL.address),
+    ]
+    assert len({each.id for each in messages}) == 2
+    assert welcomed() == []
+
+
+def test_at_night_the_message_waits_and_is_useful_for_as_long_after_its_release() -> None:
+    (text,) = welcomed(PHONE, now=NIGHT)
+    assert (text.release_at, text.next_attempt_at, text.created_at) == (MORNING, MORNING, NIGHT)
+    assert text.expires_at == MORNING + REFERRAL_USEFUL
+
+
+def test_no_message_holds_a_clinical_word_or_anybodys_name_and_a_text_fits_into_one() -> None:
+    longest = a_policy(short_name="N" * (TEXT_LENGTH - len(a_message().body) + len("Northside")))
+    assert len(welcomed(PHONE, policy=longest)[0].body) == TEXT_LENGTH
+    for body in (a_message().body, a_page().body):
+        words = set(re.findall("[a-z]+", body.lower()))
+        assert not words & (DISCLOSING_WORDS | {"risk", "suicide", "phq", "referral", "program", "reyes", "okafor"})
+        assert body.startswith("Northside")
+    assert "212-555-0100" in a_message().body
+    assert "no more messages" in a_message().body
+
+
+# Pages
+
+
+@pytest.mark.parametrize("now", [NOON, NIGHT, at(NEW_YORK, 22, 3, 33)])
+def test_a_sign_of_danger_pages_the_first_clinician_on_call_at_any_hour(now: datetime) -> None:
+    escalation, page = escalated(now)
+    assert (escalation.clinician, escalation.risk_flag_id, escalation.raised_at) == ("reyes", FLAG, now)
+    assert (page.channel, page.address) == (Channel.EMAIL, "reyes@northside.example.org")
+    assert (page.release_at, page.next_attempt_at, page.expires_at) == (now, now, now + PAGE_USEFUL)
+    assert page.patient_id == escalation.patient_id == PATIENT
+
+
+def test_a_page_that_nobody_could_take_is_refused() -> None:
+    with pytest.raises(Conflict) as refused:
+        escalated(NOON, replace(a_policy(), on_call=()))
+    assert refused.value.reason == "NO_ONE_ON_CALL"
+
+
+def test_a_page_is_taken_once_and_says_by_whom() -> None:
+    taken = acknowledge(escalated(NOON)[0], by="okafor", at=NIGHT)
+    assert (taken.acknowledged_by, taken.acknowledged_at) == ("okafor", NIGHT)
+    with pytest.raises(Conflict) as refused:
+        acknowledge(taken, by="okafor", at=NIGHT)
+    assert refused.value.reason == "ESCALATION_ALREADY_ACKNOWLEDGED"
+
+
+# At the moment of use
+
+
+def test_a_message_whose_time_has_come_goes_unchanged() -> None:
+    message = a_message()
+    assert before_hand_over(message, a_policy(), stopped=False, now=NOON) is message
+
+
+@pytest.mark.parametrize("now", [NOON, NIGHT, NOON + REFERRAL_USEFUL])
+def test_a_message_to_somebody_who_wants_none_is_withheld(now: datetime) -> None:
+    assert before_hand_over(a_message(), a_policy(), stopped=True, now=now) == a_message(status=Status.WITHHELD)
+
+
+def test_a_message_that_comes_too_late_to_be_of_use_expires() -> None:
+    last = NOON + REFERRAL_USEFUL
+    assert before_hand_over(a_message(), a_policy(), stopped=False, now=last - INSTANT) == a_message()
+    assert before_hand_over(a_message(), a_policy(), stopped=False, now=last) == a_message(status=Status.EXPIRED)
+
+
+def test_a_message_whose_window_has_closed_meanwhile_waits_for_the_next_one() -> None:
+    held = before_hand_over(a_message(), a_policy(), stopped=False, now=NIGHT)
+    assert held == a_message(release_at=MORNING, next_attempt_at=MORNING)
+    assert held.expires_at == NOON + REFERRAL_USEFUL
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_page_ignores_the_window_and_the_stop_but_not_its_own_expiry(stopped: bool) -> None:
+    page = a_page()
+    assert before_hand_over(page, a_policy(), stopped=stopped, now=NIGHT) is page
+    late = NOON + PAGE_USEFUL
+    assert before_hand_over(page, a_policy(), stopped=stopped, now=late) == a_page(status=Status.EXPIRED)
+
+
+def test_what_a_channel_said_is_written_down() -> None:
+    assert delivered(a_message(), at=NIGHT) == a_message(status=Status.DELIVERED, delivered_at=NIGHT)
+    assert failed(a_message()) == a_message(status=Status.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "pause"),
+    [(1, SHORTEST_PAUSE), (2, SHORTEST_PAUSE * 2), (5, SHORTEST_PAUSE * 16), (9, LONGEST_PAUSE), (500, LONGEST_PAUSE)],
+)
+def test_an_attempt_is_put_off_for_five_seconds_then_twice_as_long_and_at_most_15_minutes(
+    attempts: int, pause: timedelta
+) -> None:
+    message = a_message(attempts=attempts)
+    assert postponed(message, at=NIGHT) == replace(message, next_attempt_at=NIGHT + pause)
+    assert (SHORTEST_PAUSE, LONGEST_PAUSE) == (timedelta(seconds=5), timedelta(minutes=15))
+
+
+def test_the_first_on_call_is_named_by_the_subject_of_their_token() -> None:
+    assert a_policy().on_call[0] == OnCall("reyes", "reyes@northside.example.org")
