@@ -42,6 +42,7 @@ lock: ## compile the two lock files from the .in files beside them (needs uv)
 	uv pip compile --python-version 3.11 --generate-hashes --no-header --no-annotate requirements-dev.in -o requirements-dev.lock
 
 clean: ## forget everything that was set up or run here
+	@test ! -d .stepway || $(BIN)/python -m stepway_cli.local.forget .stepway/*
 	rm -rf $(VENV) .stepway protos/gen
 
 $(BIN)/python:

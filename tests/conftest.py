@@ -1,13 +1,13 @@
 """The servers and the running platform that tests share, and whether this is a soak."""
 
 import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from stepway_cli.bring_up import bring_up
+from stepway_cli.local.forget import forget
 from stepway_cli.local.platform import Platform
 from stepway_cli.sites import read_sites
 from tests.data import REPOSITORY
@@ -15,7 +15,7 @@ from tests.network import Network
 
 SOAK = os.environ.get("STEPWAY_SOAK") == "1"
 
-settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=25)
 settings.register_profile("soak", deadline=None, max_examples=5000)
 settings.load_profile("soak" if SOAK else "fixed")
 
@@ -40,7 +40,5 @@ def network() -> Iterator[Network]:
     try:
         yield Network(platform)
     finally:
-        server = platform.postgres
         platform.stop()
-        server.remove()
-        shutil.rmtree(folder)
+        forget(folder)

@@ -66,9 +66,11 @@ def main() -> None:
 
 
 @app.command()
-def up(sites_folder: Annotated[Path, typer.Option("--sites", help="Files of sites to register.")] = SITES) -> None:
+def up(
+    sites_folder: Annotated[Path, typer.Option("--sites", help="Files of sites to register.")] = SITES, run: Run = "up"
+) -> None:
     """Run the platform on this machine until Ctrl-C; a second start keeps the data."""
-    run_up(sites.read_sites([sites_folder]), out)
+    run_up(run, sites.read_sites([sites_folder]), out)
 
 
 @app.command()
@@ -76,9 +78,10 @@ def demo(
     referrals_folder: Annotated[Path | None, typer.Option("--referrals", help="FHIR R4 files to import.")] = None,
     answers_file: Annotated[Path | None, typer.Option("--answers", help="CSV, one person a row.")] = None,
     sites_folder: Annotated[Path, typer.Option("--sites", help="Files of two sites.")] = SITES,
+    run: Run = "demo",
 ) -> None:
     """The whole journey on two sites, then a table of the promises it has checked."""
-    run_demo(referrals_folder, answers_file, sites.read_sites([sites_folder]), out)
+    run_demo(run, referrals_folder, answers_file, sites.read_sites([sites_folder]), out)
 
 
 @app.command()

@@ -55,7 +55,7 @@ class LocalRun:
         if role not in ROLES:
             raise PlaceError(f"no such role; one of {', '.join(ROLES)}")
         key = KeyFolder(self.folder() / "keys").people_key()
-        who = subject or f"{role}@{site}"
+        who = subject or f"{role}-{site}"
         kind: Kind = "patient" if role == "patient" else "staff"
         return mint(key, who, kind=kind, grants={site: [role]}, now=datetime.now(UTC), lifetime=lifetime)
 

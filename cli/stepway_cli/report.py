@@ -13,7 +13,6 @@ from stepway_cli.fhir.referrals import Import
 from stepway_cli.findings import Note, Refused
 from stepway_cli.referrals import Sent
 
-
 LONGEST_UNBROKEN = 36  # an id is copied whole, or not at all
 
 

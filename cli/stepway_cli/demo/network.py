@@ -35,7 +35,7 @@ class Network:
 
     def caller(self, site: str, role: str, subject: str = "") -> Peers:
         """Somebody with one role at one site."""
-        who = (site, role, subject or f"{role}@{site}")
+        who = (site, role, subject or f"{role}-{site}")
         if who not in self._callers:
             key, now = self.platform.keys.people_key(), datetime.now(UTC)
             token = mint(key, who[2], grants={site: [role]}, now=now, lifetime=TOKEN_LIFE)

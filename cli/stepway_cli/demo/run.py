@@ -25,7 +25,6 @@ from stepway_cli.local.platform import Platform
 from stepway_cli.place import RUNS
 from stepway_cli.sites import SiteRecord
 
-FOLDER = RUNS / "demo"
 FLAGS = "SELECT site, id FROM risk_flag WHERE urgency = 'page'"
 MESSAGES = "SELECT site, template, channel, status, body, release_at FROM message ORDER BY site, id"
 
@@ -44,32 +43,35 @@ class Outcome:
     promises: Sequence[Promise]
 
 
-def run_demo(referrals: Path | None, answers: Path | None, records: Sequence[SiteRecord], out: Console) -> None:
+def run_demo(
+    run: str, referrals: Path | None, answers: Path | None, records: Sequence[SiteRecord], out: Console
+) -> None:
     """Raises Failed."""
+    folder = RUNS / run
     if len(records) != 2:
         raise Failed("the demo needs exactly two sites")
     now = datetime.now(UTC)
     given = inputs(referrals, answers, [record.site for record in records], now)
     open_and_closed = one_open_one_closed(records, now)
-    platform = Platform(_fresh(), say=lambda step: out.print(f"  {step}", style="dim"))
+    platform = Platform(_fresh(folder), say=lambda step: out.print(f"  {step}", style="dim"))
     try:
         bring_up(platform, open_and_closed)
         outcome = asyncio.run(_run(platform, given, open_and_closed, out))
     except NeverHappened as nothing:
-        raise Failed(f"{nothing}; see {FOLDER}/logs") from None
+        raise Failed(f"{nothing}; see {folder}/logs") from None
     finally:
         platform.stop()
-    _tell(out, given, records, outcome)
+    _tell(out, folder, given, open_and_closed, outcome)
     if not all(promise.kept for promise in outcome.promises):
-        raise Failed(f"a promise did not hold; logs and traces are in {FOLDER}")
+        raise Failed(f"a promise did not hold; logs and traces are in {folder}")
     out.print("[bold green]Every promise held.")
 
 
-def _fresh() -> Path:
+def _fresh(folder: Path) -> Path:
     """Each demo begins with nothing; FolderInUse while another one runs."""
-    with RunFolder(FOLDER):
-        shutil.rmtree(FOLDER)
-    return FOLDER
+    with RunFolder(folder):
+        shutil.rmtree(folder)
+    return folder
 
 
 async def _run(platform: Platform, given: Inputs, records: Sequence[SiteRecord], out: Console) -> Outcome:
@@ -101,13 +103,13 @@ async def _journey(network: Network, given: Inputs, records: Sequence[SiteRecord
     )
 
 
-def _tell(out: Console, given: Inputs, records: Sequence[SiteRecord], outcome: Outcome) -> None:
+def _tell(out: Console, folder: Path, given: Inputs, records: Sequence[SiteRecord], outcome: Outcome) -> None:
     story.tell_inputs(out, given, outcome.refused)
     story.tell_events(out, outcome.stream, records)
     story.tell_texts(out, outcome.messages, records)
     flagged = next((event for event in outcome.stream if event.subject.endswith("intake.risk_flagged")), None)
     if flagged:
-        story.tell_trace(out, trace.load(FOLDER), flagged.headers["traceparent"].split("-")[1])
+        story.tell_trace(out, trace.load(folder), flagged.headers["traceparent"].split("-")[1], folder.name)
     story.tell_promises(out, outcome.promises)
 
 

@@ -85,11 +85,11 @@ def tell_texts(out: Console, messages: Sequence[Mapping[str, Any]], records: Seq
         out.print(f"  “{words}”")
 
 
-def tell_trace(out: Console, spans: Sequence[Span], trace_id: str) -> None:
+def tell_trace(out: Console, spans: Sequence[Span], trace_id: str, run: str) -> None:
     out.rule("[bold]One trace, from the answer that spoke of danger to the page", align="left")
     found = trace.find(spans, trace_id)
     out.print(trace.waterfall(found))
-    out.print(f"  again, with every statement: stepway trace {trace_id[:8]} --run demo --detail")
+    out.print(f"  again, with every statement: .venv/bin/stepway trace {trace_id[:8]} --run {run} --detail")
 
 
 def tell_promises(out: Console, promises: Sequence[Promise]) -> None:

@@ -22,7 +22,10 @@ def wire(runtime: Runtime, settings: NotificationsSettings) -> Wiring:
     return Wiring(
         servicers=[MessageService(runtime.database), EscalationService(runtime.database)],
         handlers=handlers(runtime.peers),
-        loops=[sending(runtime.database, runtime.telemetry, runtime.now, channels, lease)],
+        loops=[
+            sending(runtime.database, runtime.telemetry, runtime.now, channels, lease, urgent=urgent)
+            for urgent in (True, False)
+        ],
     )
 
 

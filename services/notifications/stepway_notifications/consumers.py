@@ -13,7 +13,7 @@ from stepway_chassis.ids import uuid7
 from stepway_chassis.rpc.client import Peers
 from stepway_notifications import domain, store, wire
 from stepway_notifications.domain import Contact
-from stepway_notifications.sending import LOOP
+from stepway_notifications.sending import loop_of
 
 
 def handlers(peers: Peers) -> list[Handler[Any]]:
@@ -48,7 +48,7 @@ async def welcome_patient(tx: Tx, event: Event, contacts: list[Contact]) -> None
     await store.know_patient(tx, patient_id, event.label)
     await store.add_messages(tx, messages, event.context)
     for message in messages:
-        await loops.wake(tx, LOOP, message.next_attempt_at)
+        await loops.wake(tx, loop_of(message), message.next_attempt_at)
 
 
 async def page_clinician(tx: Tx, event: Event, _: None) -> None:
@@ -61,5 +61,5 @@ async def page_clinician(tx: Tx, event: Event, _: None) -> None:
     await store.know_patient(tx, patient_id, event.label)
     if await store.add_escalation(tx, escalation):
         await store.add_messages(tx, [page], event.context)
-        await loops.wake(tx, LOOP, page.next_attempt_at)
+        await loops.wake(tx, loop_of(page), page.next_attempt_at)
         await outbox.append(tx, wire.escalation_raised(escalation), label=event.label)

@@ -114,6 +114,11 @@ class Message:
     attempts: int = 0
     delivered_at: datetime | None = None
 
+    @property
+    def urgent(self) -> bool:
+        """A page: sent at any hour, whoever has stopped messages, and never behind other messages."""
+        return self.template is Template.ESCALATION_PAGE
+
 
 @dataclass(frozen=True)
 class Escalation:
@@ -248,7 +253,7 @@ def before_hand_over(message: Message, policy: SitePolicy, *, stopped: bool, now
 
     It stays QUEUED with a later `release_at` when the window has closed meanwhile.
     """
-    if message.template is Template.ESCALATION_PAGE:
+    if message.urgent:
         return message if now < message.expires_at else replace(message, status=Status.EXPIRED)
     if stopped:
         return replace(message, status=Status.WITHHELD)

@@ -1,5 +1,6 @@
 """The loop that hands messages over: claim, ask once more whether it may go, hand over, write down what came of it."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
@@ -12,8 +13,13 @@ from stepway_notifications.channels.channel import Busy, MessageChannel, Outgoin
 from stepway_notifications.domain import Channel, Message, SitePolicy, Status
 from stepway_notifications.store import Due
 
-LOOP = "sending"
+LOOP, PAGES_LOOP = "sending", "paging"
 BATCH = 20
+
+
+def loop_of(message: Message) -> str:
+    """Pages have a loop of their own: a risk never waits behind a slow channel full of other messages."""
+    return PAGES_LOOP if message.urgent else LOOP
 
 
 def sending(
@@ -22,22 +28,27 @@ def sending(
     now: Callable[[], datetime],
     channels: Mapping[Channel, MessageChannel],
     lease: timedelta,
+    *,
+    urgent: bool,
 ) -> Loop:
     """A process that dies between hand-over and writing it down hands over again, under the same message id."""
 
     async def round(site: str) -> datetime | None:
         async with database.transaction(site, LOOP) as tx:
             policy = domain.policy_of(tx.site.settings, tx.site.zone)
-            cleared = [due for due in await store.claim_due(tx, BATCH, lease) if await _cleared(tx, due, policy)]
-        for due in cleared:
-            with telemetry.follow(f"hand over {due.message.channel}", due.trace_context, due.message.created_at, now()):
-                outcome = await _handed_over(channels, site, policy, due.message, now)
-                async with database.transaction(site, LOOP) as tx:
-                    await _record(tx, due, outcome)
+            due = await store.claim_due(tx, BATCH, lease, urgent=urgent)
+            cleared = [each for each in due if await _cleared(tx, each, policy)]
+        await asyncio.gather(*(hand_over(site, policy, each) for each in cleared))
         async with database.transaction(site, LOOP) as tx:
-            return await store.next_due(tx)
+            return await store.next_due(tx, urgent=urgent)
 
-    return Loop(LOOP, round)
+    async def hand_over(site: str, policy: SitePolicy, due: Due) -> None:
+        with telemetry.follow(f"hand over {due.message.channel}", due.trace_context, due.message.created_at, now()):
+            outcome = await _handed_over(channels, site, policy, due.message, now)
+            async with database.transaction(site, LOOP) as tx:
+                await _record(tx, due, outcome)
+
+    return Loop(PAGES_LOOP if urgent else LOOP, round)
 
 
 async def _cleared(tx: Tx, due: Due, policy: SitePolicy) -> bool:

@@ -6,7 +6,21 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, Integer, MetaData, RowMapping, Table, Text, Uuid, func, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    DateTime,
+    Integer,
+    MetaData,
+    RowMapping,
+    Table,
+    Text,
+    Uuid,
+    and_,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis.call import Scope
@@ -105,8 +119,7 @@ async def withhold_queued(tx: Tx, patient_id: UUID) -> int:
         .where(
             message.c.site == tx.site.name,
             message.c.patient_id == patient_id,
-            message.c.status == Status.QUEUED,
-            message.c.template != Template.ESCALATION_PAGE,
+            _queued(urgent=False),
         )
         .values(status=Status.WITHHELD)
         .returning(message.c.id)
@@ -126,13 +139,13 @@ async def add_messages(tx: Tx, messages: Sequence[Message], trace_context: Mappi
         await tx.execute(row.on_conflict_do_nothing())
 
 
-async def claim_due(tx: Tx, limit: int, lease: timedelta) -> list[Due]:
+async def claim_due(tx: Tx, limit: int, lease: timedelta, *, urgent: bool) -> list[Due]:
     """Messages whose time has come, no other replica's, pushed back by `lease` in case this process dies."""
     due = (
         select(message.c.site, message.c.id)
         .where(
             message.c.site == tx.site.name,
-            message.c.status == Status.QUEUED,
+            _queued(urgent),
             message.c.next_attempt_at <= tx.now,
         )
         .order_by(message.c.next_attempt_at)
@@ -161,6 +174,11 @@ def _due(row: RowMapping) -> Due:
     )
 
 
+def _queued(urgent: bool) -> ColumnElement[bool]:
+    page = message.c.template == Template.ESCALATION_PAGE
+    return and_(message.c.status == Status.QUEUED, page if urgent else ~page)
+
+
 async def save_message(tx: Tx, changed: Message) -> None:
     await tx.execute(
         update(message)
@@ -174,10 +192,8 @@ async def save_message(tx: Tx, changed: Message) -> None:
     )
 
 
-async def next_due(tx: Tx) -> datetime | None:
-    earliest = select(func.min(message.c.next_attempt_at)).where(
-        message.c.site == tx.site.name, message.c.status == Status.QUEUED
-    )
+async def next_due(tx: Tx, *, urgent: bool) -> datetime | None:
+    earliest = select(func.min(message.c.next_attempt_at)).where(message.c.site == tx.site.name, _queued(urgent))
     found: datetime | None = (await tx.execute(earliest)).scalar_one()
     return found
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from stepway_notifications.channels.channel import Busy, Outgoing
 
@@ -23,11 +24,9 @@ class FileChannel:
     def _write(self, message: Outgoing) -> None:
         folder = self._folder / message.site
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target, draft = folder / f"{message.id}.txt", folder / f".{message.id}.draft"
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(f"To: {message.address}\n\n{message.body}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(draft, target)
-        draft.unlink()
+        with NamedTemporaryFile("w", dir=folder, prefix=".", suffix=".draft", encoding="utf-8") as draft:
+            draft.write(f"To: {message.address}\n\n{message.body}\n")
+            draft.flush()
+            os.fsync(draft.fileno())
+            with suppress(FileExistsError):
+                os.link(draft.name, folder / f"{message.id}.txt")

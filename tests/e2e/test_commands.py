@@ -1,0 +1,154 @@
+"""The stepway command as a person and a script use it, against a running platform."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stepway_cli.local.forget import forget
+from tests.data import DEMO_DATA, REPOSITORY
+from tests.network import Network
+
+STEPWAY = Path(sys.executable).with_name("stepway")
+PROGRAMS = ("stepway_intake", "stepway_notifications", "nats-server", "postgres", "smtp_sink")
+
+
+def stepway(network: Network, *arguments: str) -> subprocess.CompletedProcess[str]:
+    run = network.platform.folder.path.name
+    return subprocess.run(
+        [STEPWAY, *arguments, "--run", run], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_bundle_is_imported_once_however_often_it_is_sent(network: Network) -> None:
+    bundle = str(next((DEMO_DATA / "referrals").glob("03*")))
+    first = stepway(network, "import", "referral", bundle, "--site", "northside", "--json")
+    again = stepway(network, "import", "referral", bundle, "--site", "northside", "--json")
+    assert first.returncode == again.returncode == 0, first.stderr
+    taken = json.loads(first.stdout)["taken"]
+    assert taken == json.loads(again.stdout)["taken"]
+    found = network.rows("intake", f"SELECT 1 FROM referral WHERE id = '{taken[0]['referral_id']}'")
+    assert len(found) == 1
+
+
+def test_an_import_that_refuses_something_says_so_and_ends_with_1(network: Network, tmp_path: Path) -> None:
+    order = {"resourceType": "ServiceRequest", "id": "x", "status": "active", "subject": {"reference": "Patient/y"}}
+    (tmp_path / "order.json").write_text(json.dumps(order))
+    done = stepway(network, "import", "referral", str(tmp_path), "--site", "northside", "--json")
+    assert done.returncode == 1
+    assert [refused["name"] for refused in json.loads(done.stdout)["refused"]] == ["order.json ServiceRequest/x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["import", "referral", "nowhere.json", "--site", "northside"], "nowhere.json"),
+        (["trace", "zzzz"], "zzzz"),
+        (["token", "king", "--site", "northside"], "no such role"),
+        (["sites", "apply", "nowhere"], "nowhere"),
+        (["dead-letters", "list", "--site", "atlantis"], "SITE_UNKNOWN"),
+        (["dead-letters", "retry", "care", "01a20062-0000-7000-8000-000000000000", "--site", "northside"], "no such"),
+        (
+            ["dead-letters", "retry", "intake", "01a20062-0000-7000-8000-000000000000", "--site", "northside"],
+            "NOT_FOUND",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_do(network: Network, arguments: list[str], said: str) -> None:
+    done = stepway(network, *arguments)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_command_without_a_run_says_how_to_start_one() -> None:
+    done = subprocess.run(
+        [STEPWAY, "sites", "list", "--run", "never-started"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "make up" in done.stderr
+
+
+def test_sites_traces_and_letters_are_there_for_scripts(network: Network) -> None:
+    sites = json.loads(stepway(network, "sites", "list", "--json").stdout)
+    assert {(row["service"], row["site"]) for row in sites} >= {("intake", "northside"), ("notifications", "lakeside")}
+    assert isinstance(
+        json.loads(stepway(network, "dead-letters", "list", "--site", "northside", "--json").stdout), list
+    )
+    stepway(network, "import", "referral", str(DEMO_DATA / "referrals"), "--site", "lakeside")
+    assert json.loads(stepway(network, "trace", "latest", "--json").stdout)
+
+
+def test_migrations_may_run_again(network: Network) -> None:
+    assert stepway(network, "migrate").returncode == 0
+
+
+@pytest.fixture
+def run() -> Iterator[str]:
+    name = f"up-{os.getpid()}"
+    yield name
+    forget(REPOSITORY / ".stepway" / name)
+
+
+def test_up_stops_within_15_seconds_leaves_no_process_and_keeps_the_data(run: str) -> None:
+    first = Up(run)
+    imported = first.imported()
+    first.interrupted()
+    second = Up(run)
+    assert second.imported() == imported  # the same request_id is answered from the data of the first start
+    second.interrupted()
+
+
+class Up:
+    """`stepway up` in a process of its own."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._process = subprocess.Popen(
+            [STEPWAY, "up", "--run", run], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert self._process.stdout is not None
+        said = []
+        for line in self._process.stdout:
+            said.append(line)
+            if "stepway sites list" in line:
+                return
+        raise AssertionError("".join(said))
+
+    def imported(self) -> list[str]:
+        bundle = str(next((DEMO_DATA / "referrals").glob("01*")))
+        command = [STEPWAY, "import", "referral", bundle, "--site", "northside", "--json", "--run", self._run]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        return [each["referral_id"] for each in json.loads(done.stdout)["taken"]]
+
+    def interrupted(self) -> None:
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGINT)
+        self._process.communicate(timeout=20)
+        assert self._process.returncode == 0
+        assert time.monotonic() - began <= 15
+        assert not _left_of(self._run)
+
+
+def _left_of(run: str) -> list[str]:
+    """Processes whose command line or folder is this run's."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, folder = (process / "cmdline").read_bytes(), os.readlink(process / "cwd")
+        except OSError:
+            continue
+        if (f"/{run}/".encode() in command or f"/{run}" in folder) and any(p.encode() in command for p in PROGRAMS):
+            found.append(command.decode(errors="replace"))
+    return found

@@ -1,0 +1,75 @@
+"""The demo, run as a newcomer runs it: in a process of its own, with an exit code."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stepway_cli.local.forget import forget
+from tests.data import DEMO_DATA, REPOSITORY, TEST_DATA
+
+STEPWAY = Path(sys.executable).with_name("stepway")
+
+
+@pytest.fixture
+def run() -> Iterator[str]:
+    """A run that is beside `stepway up`, `stepway demo` and other tests."""
+    name = f"demo-{os.getpid()}"
+    yield name
+    forget(REPOSITORY / ".stepway" / name)
+
+
+def demo(run: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [STEPWAY, "demo", "--run", run, *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+def test_the_demo_keeps_every_promise_twice_in_a_row(run: str) -> None:
+    for _ in range(2):
+        done = demo(run)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Every promise held." in done.stdout
+        assert "BROKEN" not in done.stdout
+        assert "northside   patient     sms     3          delivered" in done.stdout
+        assert "lakeside    patient     sms     2          waits until" in done.stdout
+
+
+def test_the_demo_takes_anybodys_referrals_and_answers_and_names_what_it_cannot_take(run: str, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.csv"
+    answers.write_text("D1,D9,shoe size\n1,3,44\n9,0,38\n,,\n2,,41\n")
+    (tmp_path / "broken.json").write_text("{")
+    shutil.copy(next((DEMO_DATA / "referrals").glob("01*")), tmp_path)
+    shutil.copy(next((DEMO_DATA / "referrals").glob("02*")), tmp_path)
+    done = demo(run, "--referrals", str(tmp_path), "--answers", str(answers))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "broken.json" in done.stdout
+    assert "NOT_JSON" in done.stdout
+    assert "row 3" in done.stdout
+    assert "shoe size" in done.stdout
+
+
+@pytest.mark.parametrize("folder", [folder for folder in [TEST_DATA / "fhir"] if folder.exists()])
+def test_the_demo_runs_on_real_people(run: str, folder: Path) -> None:
+    answers = TEST_DATA / "instruments" / "ukm_items.csv"
+    done = demo(run, "--referrals", str(folder), "--answers", str(answers))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "316 FHIR resources: 6 referrals; 112 rows of answers; 7 refused" in done.stdout
+    assert "PATIENT_DECEASED" in done.stdout
+
+
+def test_a_folder_without_files_is_one_clear_line(run: str, tmp_path: Path) -> None:
+    done = demo(run, "--referrals", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("stepway: ")
+    assert "Traceback" not in done.stderr
