@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import tempfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,27 +18,32 @@ def main() -> int:
     out = HERE / "gen"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    rules = out / "validate.binpb"
-    rules.write_bytes(validation_rules().SerializeToString())
-    protos = sorted(str(path.relative_to(HERE)) for path in (HERE / "stepway").rglob("*.proto"))
+    protos = protos_in(HERE)
     services = [name for name in protos if name.endswith("_service.proto")]
-    image = f"--descriptor_set_out={out / 'image.binpb'}"
-    code = (
-        run(rules, [f"--python_out={out}", f"--pyi_out={out}", *protos, VALIDATE])
-        or run(rules, [f"--grpc_python_out={out}", *services])
-        or run(rules, [image, "--include_imports", "--include_source_info", *protos])
+    return (
+        run(HERE, [f"--python_out={out}", f"--pyi_out={out}", *protos, VALIDATE])
+        or run(HERE, [f"--grpc_python_out={out}", *services])
+        or build_image(HERE, out / "image.binpb")
     )
-    rules.unlink()
-    return code
 
 
-def run(rules: Path, arguments: list[str]) -> int:
+def build_image(folder: Path, image: Path) -> int:
+    """What buf reads of the contracts in `folder`: all of them, what they import, and their comments."""
+    complete = ["--include_imports", "--include_source_info"]
+    return run(folder, [f"--descriptor_set_out={image}", *complete, *protos_in(folder)])
+
+
+def protos_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in (folder / "stepway").rglob("*.proto"))
+
+
+def run(folder: Path, arguments: list[str]) -> int:
     well_known = files("grpc_tools") / "_proto"
-    return int(
-        protoc.main(
-            ["protoc", f"--proto_path={HERE}", f"--proto_path={well_known}", f"--descriptor_set_in={rules}", *arguments]
-        )
-    )
+    with tempfile.TemporaryDirectory() as temporary:
+        rules = Path(temporary, "validate.binpb")
+        rules.write_bytes(validation_rules().SerializeToString())
+        paths = [f"--proto_path={folder}", f"--proto_path={well_known}", f"--descriptor_set_in={rules}"]
+        return int(protoc.main(["protoc", *paths, *arguments]))
 
 
 def validation_rules() -> descriptor_pb2.FileDescriptorSet:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
 
@@ -11,6 +12,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from stepway_chassis.contracts import Rule, rules_of
+from stepway_chassis.identity import ServiceIdentity
+from stepway_cli.tokens import AUDIENCE, ISSUER
 from tests.data import REPOSITORY
 from tests.network import NORTHSIDE, Network
 
@@ -54,6 +57,13 @@ def send(
     except grpc.RpcError as error:
         return _refused(error)
     return Answer("OK", body=answer)
+
+
+def service_token(network: Network, service: str) -> str:
+    """What the service itself calls others with."""
+    key_file = network.platform.keys.service_key_file(service)
+    identity = ServiceIdentity(service, key_file, issuer=ISSUER, audience=AUDIENCE)
+    return identity.token(datetime.now(UTC))
 
 
 def _refused(error: grpc.RpcError) -> Answer:

@@ -12,7 +12,8 @@ from typing import Any
 
 from stepway_chassis import dead_letters, logs, loops, retention, telemetry
 from stepway_chassis.broker import Broker
-from stepway_chassis.consumers import Consumers
+from stepway_chassis.consumers import Consumers, Pace
+from stepway_chassis.contracts import ContractError
 from stepway_chassis.database import Database
 from stepway_chassis.deliveries import Deliveries, Handler
 from stepway_chassis.errors import Refusal
@@ -112,15 +113,8 @@ class Service:
             publish_seconds=settings.publish_seconds,
         )
         deliveries = Deliveries(self.database, self.telemetry, self.now, max_failures=settings.max_failures)
-        self.consumers = Consumers(
-            self.app.name,
-            wiring.handlers,
-            self.broker,
-            deliveries,
-            ack_wait_seconds=settings.ack_wait_seconds,
-            fetch_seconds=settings.fetch_seconds,
-            retry_seconds=settings.retry_seconds,
-        )
+        pace = Pace(settings.ack_wait_seconds, settings.fetch_seconds, settings.retry_seconds)
+        self.consumers = Consumers(self.app.name, wiring.handlers, self.broker, deliveries, pace)
         own = [dead_letters.retrying(self.database, deliveries, wiring.handlers), retention.forgetting(self.keeper)]
         self.rounds = [Rounds(loop, self.database) for loop in (*wiring.loops, *own)]
         self.sites = Sites(self.database, settings.cell, settings.sites_seconds, self._sites_changed)
@@ -144,10 +138,9 @@ class Service:
     async def _welcome(self, sites: frozenset[str]) -> None:
         """What each site gets when this process first sees it."""
         for site in sites:
-            with suppress(Refusal):
-                async with self.database.transaction(site, "welcome") as tx:
-                    await loops.wake(tx, retention.LOOP, tx.now)
-                    await dead_letters.retry_newer(tx)
+            async with self.database.transaction(site, "welcome") as tx:
+                await loops.wake(tx, retention.LOOP, tx.now)
+                await dead_letters.retry_newer(tx)
 
     async def _tell_readiness(self) -> None:
         """SERVING while the database answers; NATS may be away."""
@@ -162,8 +155,8 @@ class Service:
     async def stop(self) -> None:
         """Say no, stop pulling, finish what was begun, publish what was committed, close."""
         grace = self.settings.drain_seconds
-        await self.server.serving(False)
-        await _at_most(grace / 2, self.consumers.stop())
+        await self.server.leaving()
+        await _at_most(grace / 2, asyncio.gather(self.consumers.stop(), *(rounds.stop() for rounds in self.rounds)))
         await self.server.stop(grace / 2)
         self.relay.stop()
         await _at_most(grace / 4, asyncio.shield(self._relaying))
@@ -195,7 +188,10 @@ def run(app: App) -> None:
         service = configured(app, os.environ)
     except SettingsError as error:
         sys.exit(f"stepway {app.name}: {error}")
-    asyncio.run(_until_told(service))
+    try:
+        asyncio.run(_until_told(service))
+    except (OSError, ValueError, ContractError) as error:
+        sys.exit(f"stepway {app.name}: cannot start: {error}")
 
 
 async def _until_told(service: Service) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import nats.errors
@@ -36,6 +37,15 @@ def _event(subject: str) -> str:
     return subject.split(".", 4)[4]
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How long the stream waits for an answer, a request for messages, and a failed one before it is tried again."""
+
+    ack_wait_seconds: float
+    fetch_seconds: float
+    retry_seconds: float
+
+
 class Consumers:
     """Two lanes for every site of this cell."""
 
@@ -45,18 +55,13 @@ class Consumers:
         handlers: Sequence[Handler[Any]],
         broker: Broker,
         deliveries: Deliveries,
-        *,
-        ack_wait_seconds: float,
-        fetch_seconds: float,
-        retry_seconds: float,
+        pace: Pace,
     ) -> None:
         self._service = service
         self._handlers = handlers
         self._broker = broker
         self._deliveries = deliveries
-        self._ack_wait_seconds = ack_wait_seconds
-        self._fetch_seconds = fetch_seconds
-        self._retry_seconds = retry_seconds
+        self._pace = pace
         self._lanes: dict[tuple[str, bool], Lane] = {}
         self._tasks = Tasks()
 
@@ -81,9 +86,7 @@ class Consumers:
             handlers,
             self._broker,
             self._deliveries,
-            ack_wait_seconds=self._ack_wait_seconds,
-            fetch_seconds=self._fetch_seconds,
-            retry_seconds=self._retry_seconds,
+            self._pace,
         )
         self._lanes[site, urgent] = lane
         self._tasks.start(lane.name, lane.run)
@@ -107,19 +110,14 @@ class Lane:
         handlers: dict[str, Handler[Any]],
         broker: Broker,
         deliveries: Deliveries,
-        *,
-        ack_wait_seconds: float,
-        fetch_seconds: float,
-        retry_seconds: float,
+        pace: Pace,
     ) -> None:
         self.name = name
         self._site = site
         self._handlers = handlers
         self._broker = broker
         self._deliveries = deliveries
-        self._ack_wait_seconds = ack_wait_seconds
-        self._fetch_seconds = fetch_seconds
-        self._retry_seconds = retry_seconds
+        self._pace = pace
         self._stopping = asyncio.Event()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._pause = 0.0
@@ -140,7 +138,7 @@ class Lane:
                     await self._pull(client, *arrivals)
             except (nats.errors.Error, TimeoutError, OSError) as error:
                 log.warning("lane.waiting", lane=self.name, error_type=type(error).__name__)
-                await self._sleep(self._retry_seconds)
+                await self._sleep(self._pace.retry_seconds)
 
     async def _ensure(self, jetstream: JetStreamContext) -> None:
         """Make the durable when it is missing: from the beginning, since the inbox knows what was handled."""
@@ -153,7 +151,7 @@ class Lane:
                 durable_name=self.name,
                 deliver_policy=api.DeliverPolicy.ALL,
                 ack_policy=api.AckPolicy.EXPLICIT,
-                ack_wait=self._ack_wait_seconds,
+                ack_wait=self._pace.ack_wait_seconds,
                 max_deliver=-1,
                 max_ack_pending=MAX_ACK_PENDING,
                 filter_subjects=[handler.subject(self._site) for handler in self._handlers.values()],
@@ -192,7 +190,7 @@ class Lane:
             await self._sleep(self._pause)
 
     async def _request(self, client: Client, inbox: str, batch: int) -> None:
-        wanted = {"batch": batch, "expires": int(self._fetch_seconds * 1e9)}
+        wanted = {"batch": batch, "expires": int(self._pace.fetch_seconds * 1e9)}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{self.name}"
         await client.publish(subject, json.dumps(wanted).encode(), reply=inbox)
 
@@ -202,7 +200,7 @@ class Lane:
             message = await self._next(queue)
             if message is None:
                 return
-            status = (message.headers or {}).get("Status")
+            status = "" if message.reply else (message.headers or {}).get("Status")  # an event can be answered
             if status in _GONE:
                 raise nats.errors.Error("the consumer is gone")
             if status:
@@ -213,7 +211,9 @@ class Lane:
         arrival = asyncio.ensure_future(queue.get())
         stopped = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait({arrival, stopped}, timeout=self._fetch_seconds + 2, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {arrival, stopped}, timeout=self._pace.fetch_seconds + 2, return_when=asyncio.FIRST_COMPLETED
+            )
             return arrival.result() if arrival.done() else None
         finally:
             arrival.cancel()
@@ -234,8 +234,8 @@ class Lane:
             case Outcome.AGAIN:
                 await self._answer(lambda: message.nak(delay=self._delay(delivery.count)))
             case Outcome.UNAVAILABLE:
-                self._pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2 or self._retry_seconds)
-                await self._answer(lambda: message.nak(delay=self._retry_seconds))
+                self._pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2 or self._pace.retry_seconds)
+                await self._answer(lambda: message.nak(delay=self._pace.retry_seconds))
 
     async def _handled(self, handler: Handler[Any], delivery: Delivery) -> Outcome:
         try:
@@ -245,7 +245,7 @@ class Lane:
             return Outcome.AGAIN
 
     def _delay(self, deliveries: int) -> float:
-        return float(min(60.0, self._retry_seconds * 2 ** min(deliveries - 1, 6)))
+        return float(min(60.0, self._pace.retry_seconds * 2 ** min(deliveries - 1, 6)))
 
     async def _answer(self, answer: Callable[[], Any]) -> None:
         """An answer that does not reach the stream costs a redelivery, which the inbox recognises."""

@@ -89,7 +89,8 @@ def rule_of(method: MethodDescriptor) -> Rule:
         raise ContractError(f"{rpc}: say who may call it, with option (stepway.access.v1.rpc)")
     if declared.effect == access_pb2.EFFECT_UNSPECIFIED:
         raise ContractError(f"{rpc}: say whether it reads or writes")
-    if not declared.grants and not declared.services:
+    scopes = _scopes(rpc, declared)
+    if not scopes and not declared.services:
         raise ContractError(f"{rpc}: nobody may call it")
     writes = declared.effect == access_pb2.EFFECT_WRITE
     if writes and "request_id" not in method.input_type.fields_by_name:
@@ -97,7 +98,7 @@ def rule_of(method: MethodDescriptor) -> Rule:
     return Rule(
         rpc=rpc,
         writes=writes,
-        scopes=_scopes(rpc, declared),
+        scopes=scopes,
         services=frozenset(declared.services),
         request=message_factory.GetMessageClass(method.input_type),
         response=message_factory.GetMessageClass(method.output_type),
@@ -177,8 +178,8 @@ def _event_field_faults(field: FieldDescriptor) -> Iterator[str]:
 
 def _event_faults(message: Descriptor) -> Iterator[str]:
     rule = event_rule(message)
-    if rule.id_field not in message.fields_by_name or not rule.noun:
-        yield f"{message.full_name}: name the aggregate and the field that holds its id"
+    if not rule.noun or not _is_uuid(message.fields_by_name.get(rule.id_field)):
+        yield f"{message.full_name}: name the aggregate and the field that holds its id, a UUID"
     service, _, method = rule.dataref.partition("/")
     try:
         descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]
@@ -197,6 +198,11 @@ def _public(field: FieldDescriptor) -> bool:
 def _has_pattern(field: FieldDescriptor) -> bool:
     rules = _option(field, validate_pb2.field)
     return rules is not None and bool(rules.string.uuid or rules.string.pattern)
+
+
+def _is_uuid(field: FieldDescriptor | None) -> bool:
+    rules = field and _option(field, validate_pb2.field)
+    return bool(rules and rules.string.uuid)
 
 
 def _is_known(message: Descriptor) -> bool:

@@ -104,7 +104,7 @@ class Database:
     ) -> None:
         self.engine = engine(url, pool_size)
         self._identity = Caller(service, Kind.SERVICE)
-        self._cell = cell
+        self.cell = cell
         self._nudge = nudge
 
     @asynccontextmanager
@@ -122,7 +122,7 @@ class Database:
 
     async def _entered(self, connection: AsyncConnection, site: str, action: str, call: Call | None) -> Tx:
         seconds = call.remaining() if call else BACKGROUND_SECONDS
-        parameters = {"site": site, "cell": self._cell, "timeout": str(max(1, int(seconds * 1000)))}
+        parameters = {"site": site, "cell": self.cell, "timeout": str(max(1, int(seconds * 1000)))}
         zone, settings, _, now = (await connection.execute(_ENTER, parameters)).one()
         return Tx(
             connection,

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from stepway_chassis import loops
 from stepway_chassis.database import Database, Tx
-from stepway_chassis.deliveries import Deliveries, Delivery, Handler, Outcome
+from stepway_chassis.deliveries import Deliveries, Delivery, Handler
 from stepway_chassis.errors import NotFound
 from stepway_chassis.loops import Loop
 
@@ -90,6 +90,7 @@ async def _try(
     """A letter that is applied is gone with the same transaction; any other waits for the operator again."""
     handler = handlers.get(letter["consumer"])
     delivery = Delivery(site, letter["subject"], letter["headers"], bytes(letter["payload"]))
-    if handler is None or await deliveries.handle(handler, delivery) is not Outcome.ENDED:
-        async with database.transaction(site, LOOP) as tx:
-            await tx.execute(_STILL, {"site": site, "id": letter["id"]})
+    if handler is not None:
+        await deliveries.handle(handler, delivery)
+    async with database.transaction(site, LOOP) as tx:
+        await tx.execute(_STILL, {"site": site, "id": letter["id"]})

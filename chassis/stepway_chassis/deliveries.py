@@ -28,7 +28,7 @@ _BURY = text(
     "INSERT INTO dead_letter AS letter (site, consumer, event_id, subject, headers, payload, reason, error_type, count)"
     " VALUES (:site, :consumer, :event_id, :subject, CAST(:headers AS jsonb), :payload, :reason, :error_type, :count)"
     " ON CONFLICT (site, consumer, event_id) DO UPDATE SET state = 'waiting', reason = excluded.reason,"
-    " error_type = excluded.error_type, count = letter.count + excluded.count, last_at = now()"
+    " error_type = excluded.error_type, count = GREATEST(letter.count + 1, excluded.count), last_at = now()"
 )
 _FORGIVE_ONE = text(
     "UPDATE delivery_failure SET count = count - 1"
@@ -117,7 +117,8 @@ class Deliveries:
             log.warning("delivery.expired", consumer=handler.name, site=event.site, event_id=str(event.id))
             return Outcome.ENDED
         suspect = delivery.count > SUSPECT_DELIVERIES
-        if suspect and await self._count(handler, delivery, "DeliveryLost") > self._max_failures:
+        counted = await self._count(handler, delivery, "DeliveryLost") if suspect else 0
+        if counted > self._max_failures:
             return await self._bury(handler, delivery, "DELIVERED_TOO_OFTEN", "DeliveryLost", delivery.count)
         try:
             await self.apply(handler, event)
@@ -128,7 +129,7 @@ class Deliveries:
         except Refusal as refusal:
             return await self._bury(handler, delivery, refusal.reason, type(refusal).__name__, 1)
         except Exception as error:
-            return await self._failed(handler, delivery, error)
+            return await self._failed(handler, delivery, error, counted)
         return Outcome.ENDED
 
     async def apply(self, handler: Handler[Any], event: Event) -> None:
@@ -142,14 +143,15 @@ class Deliveries:
                 tx.correlation, tx.causation = event.correlation, str(event.id)
                 if await inbox.claim(tx, handler.name, event.id):
                     await handler.apply(tx, event, facts)
-                    await inbox.settle(tx, handler.name, event.id)
+                await inbox.settle(tx, handler.name, event.id)
 
-    async def _failed(self, handler: Handler[Any], delivery: Delivery, error: Exception) -> Outcome:
+    async def _failed(self, handler: Handler[Any], delivery: Delivery, error: Exception, counted: int) -> Outcome:
+        """`counted` is how often it has failed, this time included, or 0 when this time is not counted yet."""
         error_type = type(error).__name__
         log.error(
             "delivery.failed", consumer=handler.name, site=delivery.site, event_id=str(delivery.event_id), exc_info=True
         )
-        count = await self._count(handler, delivery, error_type)
+        count = counted or await self._count(handler, delivery, error_type)
         if count < self._max_failures:
             return Outcome.AGAIN
         return await self._bury(handler, delivery, "HANDLER_FAILED", error_type, count)
@@ -172,7 +174,7 @@ class Deliveries:
             "consumer": handler.name,
             "event_id": delivery.event_id,
             "subject": delivery.subject,
-            "headers": json.dumps(dict(delivery.headers)).replace("\\u0000", ""),
+            "headers": json.dumps({name: value.replace("\0", "") for name, value in delivery.headers.items()}),
             "payload": delivery.payload,
             "reason": reason,
             "error_type": error_type,

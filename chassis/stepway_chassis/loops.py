@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LEASE = timedelta(seconds=60)  # after this long without word, another replica looks after the site
 POLL_SECONDS = 0.5
+AT_ONCE = 4  # sites that one loop visits at the same time
 RESTART_SECONDS = 1.0
 
 _WAKE = text(
@@ -26,10 +27,11 @@ _WAKE = text(
 )
 _TAKE = text(
     "UPDATE work SET due_at = now() + CAST(:lease AS interval) WHERE (loop, site) IN (SELECT loop, site FROM work"
-    " WHERE loop = :loop AND due_at <= now() ORDER BY due_at LIMIT 20 FOR UPDATE SKIP LOCKED)"
-    " RETURNING site, due_at"
+    " WHERE loop = :loop AND due_at <= now() AND site IN (SELECT site FROM site WHERE cell = :cell)"
+    " ORDER BY due_at LIMIT :room FOR UPDATE SKIP LOCKED)"
+    " RETURNING site, xmin::text AS lease"
 )
-_DONE = text("DELETE FROM work WHERE loop = :loop AND site = :site AND due_at = :leased")
+_DONE = text("DELETE FROM work WHERE loop = :loop AND site = :site AND xmin::text = :lease")  # no wake has touched it
 
 
 @dataclass(frozen=True)
@@ -47,49 +49,67 @@ async def wake(tx: "Tx", loop: str, at: datetime) -> None:
 
 
 class Rounds:
-    """Runs one loop over the sites where it is due."""
+    """Runs one loop over the sites where it is due; a slow site holds up no other."""
 
     def __init__(self, loop: Loop, database: Database) -> None:
         self._loop = loop
         self._database = database
         self._nudged = asyncio.Event()
+        self._visits: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     def nudge(self) -> None:
         self._nudged.set()
 
     async def run(self) -> None:
-        while True:
+        while not self._stopping:
             self._nudged.clear()
-            try:
-                visited = await self._visit_due()
-            except Refusal as refusal:
-                log.warning("loop.waiting", loop=self._loop.name, reason=refusal.reason)
-                visited = 0
-            if not visited:
+            begun = await self._begin_visits()
+            if not begun:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._nudged.wait(), POLL_SECONDS)
 
-    async def _visit_due(self) -> int:
-        with translated():
-            async with self._database.engine.begin() as connection:
-                taken = (await connection.execute(_TAKE, {"loop": self._loop.name, "lease": LEASE})).all()
-        for site, leased in taken:
-            await self._visit(site, leased)
+    async def stop(self) -> None:
+        """Begin no more visits, and finish those that have begun."""
+        self._stopping = True
+        self._nudged.set()
+        if self._visits:
+            await asyncio.wait(self._visits)
+
+    async def _begin_visits(self) -> int:
+        if len(self._visits) >= AT_ONCE:
+            await asyncio.wait(self._visits, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            taken = await self._take(AT_ONCE - len(self._visits))
+        except Refusal as refusal:
+            log.warning("loop.waiting", loop=self._loop.name, reason=refusal.reason)
+            return 0
+        for site, lease in taken:
+            visit = asyncio.create_task(self._visit(site, lease))
+            self._visits.add(visit)
+            visit.add_done_callback(self._visits.discard)
         return len(taken)
 
-    async def _visit(self, site: str, leased: datetime) -> None:
+    async def _take(self, room: int) -> list[tuple[str, str]]:
+        mine = {"loop": self._loop.name, "cell": self._database.cell, "lease": LEASE, "room": room}
+        with translated():
+            async with self._database.engine.begin() as connection:
+                return [(row.site, row.lease) for row in await connection.execute(_TAKE, mine)]
+
+    async def _visit(self, site: str, lease: str) -> None:
         """A round that fails is tried again when its lease ends; a wake during the round is never lost."""
         try:
             again = await self._loop.round(site)
+            await self._done(site, lease, again)
         except Refusal as refusal:
             log.warning("loop.postponed", loop=self._loop.name, site=site, reason=refusal.reason)
-            return
         except Exception:
             log.error("loop.failed", loop=self._loop.name, site=site, exc_info=True)
-            return
+
+    async def _done(self, site: str, lease: str, again: datetime | None) -> None:
         with translated():
             async with self._database.engine.begin() as connection:
-                await connection.execute(_DONE, {"loop": self._loop.name, "site": site, "leased": leased})
+                await connection.execute(_DONE, {"loop": self._loop.name, "site": site, "lease": lease})
                 if again is not None:
                     await connection.execute(_WAKE, {"loop": self._loop.name, "site": site, "at": again})
 

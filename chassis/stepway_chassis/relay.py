@@ -226,8 +226,9 @@ class _Session:
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
         async with self._one_at_a_time:
+            asked_at = time.monotonic()  # the answer may be read long after the server gave it
             rows = await self._connection.fetch(query, *arguments)
-            self._beaten_at = time.monotonic()
+            self._beaten_at = asked_at
             return list(rows)
 
     async def beat(self) -> None:

@@ -175,6 +175,7 @@ def _calls(service: str) -> Iterable[str]:
             request_id uuid NOT NULL,
             request_hash bytea NOT NULL,
             response bytea,
+            people uuid[],
             created_at timestamptz NOT NULL DEFAULT now(),
             PRIMARY KEY (site, subject, rpc, request_id)
         )"""

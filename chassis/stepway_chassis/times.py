@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from stepway_chassis.errors import InvalidInput
+
 
 def to_proto(at: datetime | None) -> Timestamp | None:
     if at is None:
@@ -13,5 +15,10 @@ def to_proto(at: datetime | None) -> Timestamp | None:
     return stamp
 
 
-def from_proto(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)
+def from_proto(stamp: Timestamp, *, field: str) -> datetime:
+    """Raises InvalidInput (TIME_OUT_OF_RANGE), naming `field`."""
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        message = "Give a time in the years 1 to 9999, with 0 to 999999999 nanos."
+        raise InvalidInput("TIME_OUT_OF_RANGE", message, field=field) from None

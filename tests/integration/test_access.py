@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -20,9 +19,7 @@ from stepway.intake.v1.referral_service_pb2 import (
 from stepway.intake.v1.risk_service_pb2 import ListRiskFlagsRequest
 from stepway.notifications.v1.escalation_service_pb2 import AcknowledgeEscalationRequest, ListEscalationsRequest
 from stepway.notifications.v1.message_service_pb2 import ListMessagesRequest, StopMessagesRequest
-from stepway_chassis.identity import ServiceIdentity
-from stepway_cli.tokens import AUDIENCE, ISSUER
-from tests.calls import Answer, every_rpc, send
+from tests.calls import Answer, every_rpc, send, service_token
 from tests.cases import ON_CALL, Case, a_case
 from tests.data import REPOSITORY
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
@@ -128,12 +125,6 @@ def token_of(network: Network, attempt: Attempt, case: Case) -> str:
     kind = "patient" if attempt.caller == "patient" else "staff"
     places = [NORTHSIDE, LAKESIDE] if attempt.place == GUEST else [NORTHSIDE]
     return network.token(subject_of(attempt, case), kind, **{site: [attempt.caller] for site in places})
-
-
-def service_token(network: Network, service: str) -> str:
-    key_file = network.platform.keys.service_key_file(service)
-    identity = ServiceIdentity(service, key_file, issuer=ISSUER, audience=AUDIENCE)
-    return identity.token(datetime.now(UTC))
 
 
 def refusal_of(attempt: Attempt) -> tuple[str, str] | None:

@@ -79,7 +79,7 @@ def signed(
 
 
 def by(key: OKPKey) -> Callable[[bytes], bytes]:
-    return key.private_key.sign  # type: ignore[union-attr, return-value]
+    return key.private_key.sign  # type: ignore[union-attr]
 
 
 def by_people(network: Network) -> Callable[[bytes], bytes]:

@@ -25,7 +25,7 @@ VOCABULARY = [
 
 
 @dataclass(frozen=True)
-class Failed(grpc.RpcError):  # type: ignore[misc]
+class Failed(grpc.RpcError):
     """A call that ended in `status`, as its caller holds it."""
 
     status: Any

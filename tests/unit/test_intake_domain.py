@@ -71,7 +71,7 @@ def assessed(
 
 def urgency(answers: dict[int, int], definition: Definition = PHQ_9, **how: Any) -> Urgency | None:
     flag = assessed(answers, definition, **how)[2]
-    return flag and flag.urgency
+    return flag.urgency if flag else None
 
 
 @pytest.mark.parametrize("born", ["", "1900", "1900-01", "1900-01-01", "2024-02-29", "2000-02-29", "2026", "2026-11"])
@@ -182,7 +182,7 @@ acknowledgements = st.tuples(
 )
 
 
-@given(st.lists(acknowledgements, min_size=1, max_size=4))
+@given(st.lists(acknowledgements, min_size=1, max_size=3))
 def test_the_earliest_acknowledgement_wins_in_whichever_order_they_are_heard_and_however_often(
     heard: list[tuple[str, datetime]],
 ) -> None:

@@ -217,12 +217,17 @@ class Server:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}; is the port taken?") from error
+        await self.serving(False)
         await self._server.start()
         return port
 
     async def serving(self, yes: bool) -> None:
         state = health_pb2.HealthCheckResponse.SERVING if yes else health_pb2.HealthCheckResponse.NOT_SERVING
         await self._health.set("", state)
+
+    async def leaving(self) -> None:
+        """NOT_SERVING from now on, whatever is said later."""
+        await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace: float) -> None:
         await self._server.stop(grace)

@@ -146,7 +146,8 @@ def answers(request: assessment_service_pb2.RecordAssessmentRequest) -> dict[int
 
 
 def answered_at(request: assessment_service_pb2.RecordAssessmentRequest, now: datetime) -> datetime:
-    return from_proto(request.answered_at) if request.HasField("answered_at") else now
+    """Raises InvalidInput (TIME_OUT_OF_RANGE)."""
+    return from_proto(request.answered_at, field="answered_at") if request.HasField("answered_at") else now
 
 
 def assessment(made: Assessment) -> assessment_pb2.Assessment:
@@ -200,4 +201,8 @@ def acknowledgement(event: Event) -> tuple[UUID, str, datetime]:
     """Which flag, by whom, when."""
     message = event.message
     assert isinstance(message, notification_events_pb2.EscalationAcknowledged)
-    return UUID(message.risk_flag_id), message.acknowledged_by, from_proto(message.acknowledged_at)
+    return (
+        UUID(message.risk_flag_id),
+        message.acknowledged_by,
+        from_proto(message.acknowledged_at, field="acknowledged_at"),
+    )

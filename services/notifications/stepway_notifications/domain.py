@@ -21,14 +21,13 @@ PAGE_USEFUL = timedelta(days=7)
 SHORTEST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(minutes=15)
 
-DISCLOSING_WORDS = frozenset(
-    {
-        *("addiction", "alcohol", "anxiety", "behavioral", "behavioural", "clinic", "counseling", "counselling"),
-        *("depression", "detox", "drug", "health", "iop", "mental", "psych", "psychiatric", "psychiatry"),
-        *("psychology", "recovery", "rehab", "sober", "sobriety", "substance", "therapy", "treatment"),
-    }
+DISCLOSING_WORDS = frozenset({"clinic", "drug", "drugs", "health", "iop"})
+DISCLOSING_STEMS = (
+    *("addict", "alcohol", "anxi", "behavio", "counsel", "depress", "detox", "mental", "psych"),
+    *("recover", "rehab", "sober", "sobriety", "substance", "therap", "treatment"),
 )
 """A sender's name with one of these tells whoever holds the telephone what the person is treated for."""
+SHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .&'-]{0,39}")  # letters that a single text of 160 can hold
 
 
 class Channel(StrEnum):
@@ -157,15 +156,22 @@ def _setting(settings: Mapping[str, Any], name: str, read: Callable[[Any], T]) -
 
 
 def _checked(policy: SitePolicy) -> SitePolicy:
-    if DISCLOSING_WORDS & set(re.findall("[a-z]+", policy.short_name.lower())):
+    if _discloses(policy.short_name.lower()):
         message = "Choose a name that tells nobody what people come for; it stands in every text."
         raise InvalidInput("SENDER_NAME_DISCLOSES", message, field="short_name")
+    if not SHORT_NAME.fullmatch(policy.short_name):
+        message = "Use at most 40 plain letters, digits, spaces, hyphens, full stops and apostrophes."
+        raise InvalidInput("SITE_SETTING_INVALID", message, field="short_name")
     if not policy.on_call:
         raise InvalidInput("SITE_SETTING_MISSING", "Name at least one clinician on call.", field="on_call")
     if len(_referral_received(policy)) > TEXT_LENGTH:
         message = "Choose a shorter name: the texts would not fit into one message."
         raise InvalidInput("SITE_SETTING_INVALID", message, field="short_name")
     return policy
+
+
+def _discloses(name: str) -> bool:
+    return bool(DISCLOSING_WORDS & set(re.findall("[a-z]+", name))) or any(stem in name for stem in DISCLOSING_STEMS)
 
 
 def _window(clocks: tuple[str, str]) -> Window:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from stepway_chassis import outbox
 from stepway_chassis.database import Database, Tx
+from stepway_chassis.logs import log
 from stepway_chassis.loops import Loop
 from stepway_chassis.telemetry import Telemetry
 from stepway_notifications import domain, store, wire
@@ -72,6 +73,9 @@ async def _handed_over(
     except Refused:
         return domain.failed(message)
     except Busy:
+        return domain.postponed(message, at=now())
+    except Exception:
+        log.error("message.failed", site=site, channel=message.channel.value, exc_info=True)
         return domain.postponed(message, at=now())
     return domain.delivered(message, at=now())
 

@@ -27,7 +27,7 @@ class SmtpChannel:
         except aiosmtplib.SMTPRecipientsRefused as error:
             permanent = all(500 <= refused.code < 600 for refused in error.recipients)
             raise (Refused if permanent else Busy) from None
-        except aiosmtplib.SMTPResponseException as error:
+        except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPDataError) as error:
             raise (Refused if 500 <= error.code < 600 else Busy) from None
         except (aiosmtplib.SMTPException, OSError):
             raise Busy from None

@@ -1,0 +1,222 @@
+"""Transactions: entered site by site, tried once more after a deadlock, and never an unclear answer."""
+
+import asyncio
+import time
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from stepway_chassis import outbox
+from stepway_chassis.database import Database, Tx
+from stepway_chassis.errors import Denied, NotFound, Refusal, TimedOut, Unavailable
+from tests.ledger import FAR_CELL, FAR_SITE, SITE, Decide, Ledger, a_call, a_note, closed, message, noted, said
+
+PERSON = UUID(int=7)
+
+
+async def command(database: Database, decide: Decide, request: Any = None, *, seconds: float = 10.0) -> Any:
+    with a_call(seconds=seconds):
+        return await database.command(request or a_note(), message("NoteResponse"), decide)
+
+
+def events_of(ledger: Ledger, account: UUID) -> list[int]:
+    rows = ledger.rows(f"SELECT aggregate_seq FROM outbox WHERE aggregate_id = '{account}' ORDER BY id")
+    return [row["aggregate_seq"] for row in rows]
+
+
+def kept_answers(ledger: Ledger, request: Any) -> int:
+    return len(ledger.rows(f"SELECT 1 AS one FROM idempotency WHERE request_id = '{request.request_id}'"))
+
+
+async def unavailable(database: Database, *, within: float) -> str:
+    began = time.monotonic()
+    with pytest.raises(Unavailable) as refused:
+        async with database.transaction(SITE, "test"):
+            pass
+    assert time.monotonic() - began < within
+    return refused.value.reason
+
+
+async def test_a_deadlock_is_tried_once_more_and_both_commands_succeed(ledger: Ledger) -> None:
+    database, one, two = ledger.database(), uuid4(), uuid4()
+    both_hold_one, runs = asyncio.Barrier(2), 0
+
+    def crossing(first: UUID, second: UUID) -> Decide:
+        async def decide(tx: Tx, _: object) -> Any:
+            nonlocal runs
+            runs += 1
+            tx.concerns(PERSON)
+            await outbox.append(tx, noted(first), label="general")
+            if runs <= 2:
+                await both_hold_one.wait()
+            await outbox.append(tx, noted(second), label="general")
+            return said("done")
+
+        return decide
+
+    answers = await asyncio.gather(command(database, crossing(one, two)), command(database, crossing(two, one)))
+    assert [answer.said for answer in answers] == ["done", "done"]
+    assert runs == 3
+    assert events_of(ledger, one) == events_of(ledger, two) == [1, 2]
+
+
+async def test_who_loses_twice_hears_that_others_are_writing_the_same(ledger: Ledger) -> None:
+    runs = 0
+
+    async def decide(tx: Tx, _: object) -> Any:
+        nonlocal runs
+        runs += 1
+        await tx.execute(text("DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END $$"))
+
+    with pytest.raises(Unavailable) as refused:
+        await command(ledger.database(), decide)
+    assert (refused.value.reason, runs) == ("BUSY", 2)
+
+
+async def test_a_refusal_or_a_defect_leaves_nothing_behind(ledger: Ledger) -> None:
+    account, request = uuid4(), a_note()
+
+    async def refusing(tx: Tx, _: object) -> Any:
+        tx.concerns(PERSON)
+        await outbox.append(tx, closed(account), label="general")
+        raise Denied("NOT_TODAY", "Come back tomorrow.")
+
+    async def broken(tx: Tx, _: object) -> Any:
+        tx.concerns(PERSON)
+        await outbox.append(tx, closed(account), label="general")
+        raise ZeroDivisionError
+
+    database = ledger.database()
+    with pytest.raises(Denied):
+        await command(database, refusing, request)
+    with pytest.raises(ZeroDivisionError):
+        await command(database, broken, request)
+    assert events_of(ledger, account) == []
+    assert kept_answers(ledger, request) == 0
+
+
+async def test_a_repeat_gets_the_stored_answer_and_decides_nothing(ledger: Ledger) -> None:
+    database, request, runs = ledger.database(), a_note(), 0
+
+    async def decide(tx: Tx, _: object) -> Any:
+        nonlocal runs
+        runs += 1
+        tx.concerns(PERSON)
+        return said(f"run {runs}")
+
+    answers = [await command(database, decide, request) for _ in range(3)]
+    assert [answer.said for answer in answers] == ["run 1"] * 3
+
+
+async def test_a_command_that_says_for_nobody_whose_record_it_touched_commits_nothing(ledger: Ledger) -> None:
+    account, request = uuid4(), a_note()
+
+    async def silent(tx: Tx, _: object) -> Any:
+        await outbox.append(tx, closed(account), label="general")
+        return said()
+
+    with pytest.raises(RuntimeError, match="concerns"):
+        await command(ledger.database(), silent, request)
+    assert events_of(ledger, account) == []
+    assert kept_answers(ledger, request) == 0
+
+
+async def test_a_statement_is_given_up_at_the_callers_deadline(ledger: Ledger) -> None:
+    async def slow(tx: Tx, _: object) -> Any:
+        await tx.execute(text("SELECT pg_sleep(20)"))
+
+    began = time.monotonic()
+    with pytest.raises(TimedOut) as refused:
+        await command(ledger.database(), slow, seconds=0.5)
+    assert refused.value.reason == "DEADLINE_EXCEEDED"
+    assert time.monotonic() - began < 3
+
+
+async def test_a_server_that_is_gone_is_unavailable_at_once(ledger: Ledger) -> None:
+    port = ledger.network.platform.folder.port("nothing")
+    gone = ledger.database(url=f"postgresql://ledger_app:secret@127.0.0.1:{port}/stepway_ledger")
+    assert await unavailable(gone, within=3) == "DATABASE_UNAVAILABLE"
+    with pytest.raises(Unavailable):
+        await gone.ping()
+
+
+async def test_a_server_that_takes_no_more_connections_is_unavailable(ledger: Ledger) -> None:
+    ledger.sql("ALTER ROLE ledger_app CONNECTION LIMIT 0")
+    try:
+        full = ledger.database()
+        assert await unavailable(full, within=3) == "DATABASE_UNAVAILABLE"
+        with pytest.raises(Unavailable):
+            await full.ping()
+    finally:
+        ledger.sql("ALTER ROLE ledger_app CONNECTION LIMIT -1")
+
+
+async def test_a_caller_does_not_hang_behind_a_full_pool(ledger: Ledger) -> None:
+    small = ledger.database(pool_size=1)
+    async with small.transaction(SITE, "test"):
+        assert await unavailable(small, within=6) == "DATABASE_UNAVAILABLE"
+    async with small.transaction(SITE, "test") as tx:
+        assert tx.site.name == SITE
+
+
+async def test_a_connection_that_the_server_has_ended_is_unavailable_and_the_next_one_is_new(ledger: Ledger) -> None:
+    database, seen = ledger.database(pool_size=1), []
+
+    async def surviving(tx: Tx, _: object) -> Any:
+        tx.concerns(PERSON)
+        seen.append((await tx.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+        if len(seen) == 1:
+            ledger.sql(f"SELECT pg_terminate_backend({seen[0]}, 5000)")
+        await tx.execute(text("SELECT 1"))
+        return said("alive")
+
+    with pytest.raises(Unavailable) as refused:
+        await command(database, surviving)
+    assert refused.value.reason == "DATABASE_UNAVAILABLE"
+    assert (await command(database, surviving)).said == "alive"
+    assert len(set(seen)) == 2
+
+
+@pytest.mark.parametrize(
+    ("site", "cell", "kind", "reason"),
+    [
+        ("nowhere", "shared", NotFound, "SITE_UNKNOWN"),
+        (FAR_SITE, "shared", Unavailable, "WRONG_CELL"),
+        (SITE, FAR_CELL, Unavailable, "WRONG_CELL"),
+    ],
+)
+async def test_a_site_is_entered_by_its_own_cell_only(
+    ledger: Ledger, site: str, cell: str, kind: type[Refusal], reason: str
+) -> None:
+    with pytest.raises(kind) as refused:
+        async with ledger.database(cell=cell).transaction(site, "test"):
+            pass
+    assert refused.value.reason == reason
+
+
+async def test_a_site_that_is_being_moved_asks_for_patience(ledger: Ledger) -> None:
+    ledger.sql(f"UPDATE site SET state = 'draining' WHERE site = '{FAR_SITE}'")
+    try:
+        assert await _reason(ledger.database(cell=FAR_CELL)) == "SITE_DRAINING"
+    finally:
+        ledger.sql(f"UPDATE site SET state = 'active' WHERE site = '{FAR_SITE}'")
+    assert await _reason(ledger.database(cell=FAR_CELL)) == ""
+
+
+async def _reason(database: Database) -> str:
+    try:
+        async with database.transaction(FAR_SITE, "test"):
+            return ""
+    except Unavailable as refused:
+        return refused.reason
+
+
+async def test_a_text_that_cannot_be_stored_is_the_callers_mistake(ledger: Ledger) -> None:
+    async def storing(tx: Tx, _: object) -> Any:
+        await tx.execute(text("SELECT CAST(:word AS text)"), {"word": "a\x00b"})
+
+    with pytest.raises(Refusal) as refused:
+        await command(ledger.database(), storing)
+    assert refused.value.reason == "TEXT_NOT_STORABLE"

@@ -1,0 +1,499 @@
+"""What the databases themselves keep apart: sites from each other, roles from what is not theirs, people from logs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from stepway.intake.v1.referral_service_pb2 import ReceiveReferralRequest, ReceiveReferralResponse
+from stepway_chassis.schema import EXEMPT, OWN_SITE
+from stepway_cli.local.roles import ROLES, role_of
+from tests.calls import Answer, send
+from tests.cases import a_case
+from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
+from tests.waiting import until
+
+SERVICES = ("intake", "notifications")
+CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
+OWN_TABLES = {
+    "intake": {"patient", "referral", "assessment", "risk_flag"},
+    "notifications": {"patient", "message", "escalation"},
+}
+CHASSIS_TABLES = {
+    *("event_head", "outbox", "outbox_blocked", "inbox", "delivery_failure", "dead_letter", "idempotency", "audit")
+}
+SITE_DOES_NOT_LEAD = {
+    "alembic_version_pkc",  # one row, of no site
+    "outbox_pkey",  # the identity key: the order in which the relay publishes
+    "outbox_unpublished",  # the relay reads every site, shard by shard
+    "work_pkey",  # a loop reads every site that is due
+    "work_due",
+}
+READS = {
+    "keeper": {"outbox", "outbox_blocked", "inbox", "dead_letter", "idempotency", "audit", "site", "work"},
+    "relay": {"outbox", "outbox_blocked", "site"},
+    "registrar": {"site"},
+}
+WRITES = {
+    "keeper": {
+        "outbox": "D",
+        "outbox_blocked": "D",
+        "inbox": "D",
+        "dead_letter": "U",
+        "idempotency": "D",
+        "work": "IUD",
+    },
+    "relay": {"outbox": "U", "outbox_blocked": "IU"},
+    "registrar": {"site": "IU"},
+}
+CHASSIS_WRITES = {
+    "event_head": "IU",
+    "outbox": "I",
+    "inbox": "I",
+    "delivery_failure": "IUD",
+    "dead_letter": "IUD",
+    "idempotency": "IU",
+    "audit": "I",
+    "work": "IUD",
+}
+APP_WRITES = {
+    "intake": {"patient": "I", "referral": "IU", "assessment": "I", "risk_flag": "IU"},
+    "notifications": {"patient": "IU", "message": "IU", "escalation": "IU"},
+}
+every_database = pytest.mark.parametrize("service", SERVICES)
+every_role = pytest.mark.parametrize("role", ROLES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def _both_sites_have_records(network: Network) -> None:
+    await asyncio.gather(a_case(network, NORTHSIDE), a_case(network, LAKESIDE))
+
+
+@asynccontextmanager
+async def connected(network: Network, service: str, role: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(network.platform.database_url(service, role))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def entered(network: Network, service: str, role: str, site: str | None) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction of this role with `app.site` set, which is rolled back."""
+    async with connected(network, service, role) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        if site is not None:
+            await connection.execute("SELECT set_config('app.site', $1, true)", site)
+        try:
+            yield connection
+        finally:
+            await transaction.rollback()
+
+
+def tables(service: str) -> set[str]:
+    return OWN_TABLES[service] | CHASSIS_TABLES
+
+
+def catalogue(network: Network, service: str, query: str) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in network.rows(service, query)]
+
+
+@every_database
+def test_every_table_has_a_site_and_is_closed_by_it_unless_it_is_named_here(network: Network, service: str) -> None:
+    found = catalogue(
+        network,
+        service,
+        "SELECT relname, relrowsecurity AND relforcerowsecurity AS closed, EXISTS (SELECT FROM pg_attribute"
+        " WHERE attrelid = pg_class.oid AND attname = 'site' AND attnotnull) AS has_site"
+        " FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace",
+    )
+    assert {name for name, closed, _ in found if closed} == tables(service)
+    assert {name for name, closed, _ in found if not closed} == EXEMPT == {"alembic_version", "site", "work"}
+    assert {name for name, _, has_site in found if not has_site} == {"alembic_version"}
+
+
+@every_database
+def test_the_policies_are_these_and_no_others(network: Network, service: str) -> None:
+    found = network.rows(
+        service,
+        "SELECT tablename, policyname, permissive, roles, cmd, qual, with_check FROM pg_policies"
+        " WHERE schemaname = 'public'",
+    )
+    own = [each for each in found if each["policyname"] == "own_site"]
+    assert {each["tablename"] for each in own} == tables(service)
+    assert {(*each["roles"], each["cmd"], _bare(each["qual"]), _bare(each["with_check"])) for each in own} == {
+        ("public", "ALL", _bare(OWN_SITE), _bare(OWN_SITE))
+    }
+    others = [tuple(map(str, each.values())) for each in found if each not in own]
+    relay = f"['{role_of(service, 'relay')}']"
+    assert sorted(others) == [
+        (table, "relay_all", "PERMISSIVE", relay, "ALL", "true", "true") for table in ("outbox", "outbox_blocked")
+    ]
+
+
+def _bare(expression: str) -> str:
+    """Without what PostgreSQL adds to an expression when it shows it."""
+    return "".join(letter for letter in expression.replace("::text", "") if letter not in "() ")
+
+
+@every_database
+def test_the_site_leads_every_index_and_key_unless_it_is_named_here(network: Network, service: str) -> None:
+    found = catalogue(
+        network,
+        service,
+        "SELECT relname, attname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
+        " LEFT JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]"
+        " WHERE relnamespace = 'public'::regnamespace",
+    )
+    assert {name for name, first in found if first != "site"} == SITE_DOES_NOT_LEAD
+
+
+@every_database
+def test_the_site_leads_every_foreign_key(network: Network, service: str) -> None:
+    found = catalogue(
+        network,
+        service,
+        "SELECT conname, attname FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]"
+        " WHERE contype = 'f'",
+    )
+    assert found
+    assert {first for _, first in found} == {"site"}
+
+
+@every_database
+@every_role
+def test_no_role_can_step_around_a_policy(network: Network, service: str, role: str) -> None:
+    name = role_of(service, role)
+    powers = network.rows(
+        service,
+        "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication,"
+        " EXISTS (SELECT FROM pg_auth_members WHERE member = pg_roles.oid) AS of_another,"
+        f" has_schema_privilege('{name}', 'public', 'CREATE') AS creates FROM pg_roles WHERE rolname = '{name}'",
+    )
+    nothing = dict.fromkeys(
+        ("rolsuper", "rolbypassrls", "rolcreaterole", "rolcreatedb", "rolreplication", "of_another"), False
+    )
+    assert powers == [nothing | {"creates": role == "owner"}]
+
+
+@every_database
+def test_nothing_runs_with_the_rights_of_another_and_no_view_is_in_between(network: Network, service: str) -> None:
+    functions = "SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
+    views = "SELECT relname FROM pg_class WHERE relkind IN ('v', 'm', 'f') AND relnamespace = 'public'::regnamespace"
+    assert (network.rows(service, functions), network.rows(service, views)) == ([], [])
+
+
+@every_role
+async def test_a_role_of_one_service_cannot_open_the_database_of_another(network: Network, role: str) -> None:
+    url = network.platform.database_url("intake", role).replace("/stepway_intake", "/stepway_notifications")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await asyncpg.connect(url)
+
+
+def readable(service: str, role: str) -> set[str]:
+    if role == "owner":
+        return tables(service) | EXEMPT
+    return (tables(service) | {"site", "work"}) if role == "app" else READS[role]
+
+
+def writable(service: str, role: str) -> dict[str, str]:
+    if role == "owner":
+        return dict.fromkeys(tables(service) | EXEMPT, "IUD")
+    return CHASSIS_WRITES | APP_WRITES[service] if role == "app" else WRITES[role]
+
+
+async def sites_seen(connection: asyncpg.Connection, table: str) -> set[str]:
+    return {row["site"] for row in await connection.fetch(f"SELECT DISTINCT site FROM {table}")}
+
+
+@every_database
+@every_role
+@pytest.mark.parametrize("site", [None, NORTHSIDE, LAKESIDE])
+async def test_a_role_sees_one_site_at_most_and_nothing_without_one(
+    network: Network, service: str, role: str, site: str | None
+) -> None:
+    for table in sorted(readable(service, role) & tables(service)):
+        async with entered(network, service, role, site) as connection:
+            seen = await sites_seen(connection, table)
+        assert role == "relay" or seen <= {site}, table
+
+
+@every_database
+@pytest.mark.parametrize("role", ["owner", "app"])
+@pytest.mark.parametrize("site", [NORTHSIDE, LAKESIDE])
+async def test_what_a_site_wrote_it_sees(network: Network, service: str, role: str, site: str) -> None:
+    async with entered(network, service, role, site) as connection:
+        for table in OWN_TABLES[service] | {"outbox", "audit", "inbox"} - ({"inbox"} if service == "intake" else set()):
+            assert await sites_seen(connection, table) == {site}, table
+
+
+@every_database
+async def test_the_relay_sees_the_outbox_of_every_site(network: Network, service: str) -> None:
+    async with connected(network, service, "relay") as connection:
+        assert await sites_seen(connection, "outbox") >= {NORTHSIDE, LAKESIDE}
+
+
+@every_database
+@every_role
+async def test_a_role_can_read_these_tables_and_no_others(network: Network, service: str, role: str) -> None:
+    refused = set()
+    for table in sorted(tables(service) | EXEMPT):
+        async with entered(network, service, role, NORTHSIDE) as connection:
+            try:
+                await connection.fetch(f"SELECT 1 FROM {table} LIMIT 1")
+            except asyncpg.InsufficientPrivilegeError:
+                refused.add(table)
+    assert (tables(service) | EXEMPT) - refused == readable(service, role)
+
+
+@every_database
+@every_role
+def test_a_role_can_write_these_tables_and_no_others(network: Network, service: str, role: str) -> None:
+    name = role_of(service, role)
+    found = network.rows(
+        service,
+        f"SELECT relname, has_any_column_privilege('{name}', oid, 'INSERT') AS \"I\","
+        f" has_any_column_privilege('{name}', oid, 'UPDATE') AS \"U\","
+        f" has_table_privilege('{name}', oid, 'DELETE') AS \"D\""
+        " FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace",
+    )
+    rights = {row["relname"]: "".join(right for right in "IUD" if row[right]) for row in found}
+    assert {table: right for table, right in rights.items() if right} == writable(service, role)
+
+
+@every_database
+@pytest.mark.parametrize("role", ["app", "keeper", "relay"])
+async def test_only_the_registrar_writes_the_register_of_sites(network: Network, service: str, role: str) -> None:
+    for statement in (
+        "UPDATE site SET state = 'draining'",
+        "DELETE FROM site",
+        "INSERT INTO site (site, zone, settings, revision) VALUES ('eastside', 'UTC', '{}', 1)",
+    ):
+        async with entered(network, service, role, NORTHSIDE) as connection:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+
+
+@every_database
+async def test_no_row_can_be_written_into_another_site(network: Network, service: str) -> None:
+    tried = set()
+    for table in sorted(tables(service)):
+        statement = _copy_into(network, service, table, LAKESIDE)
+        async with entered(network, service, "owner", NORTHSIDE) as connection:
+            if not await sites_seen(connection, table):
+                continue
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+                await connection.execute(statement)
+        tried.add(table)
+    assert tried >= OWN_TABLES[service] | {"event_head", "outbox", "audit"}
+
+
+def _copy_into(network: Network, service: str, table: str, site: str) -> str:
+    """SQL that copies one row that the role sees, changed to be another site's."""
+    columns = catalogue(
+        network,
+        service,
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = 'public' AND is_identity = 'NO'"
+        f" AND is_generated = 'NEVER' AND column_name <> 'site' AND table_name = '{table}'",
+    )
+    others = ", ".join(name for (name,) in columns)
+    return f"INSERT INTO {table} (site, {others}) SELECT '{site}', {others} FROM {table} LIMIT 1"
+
+
+async def test_a_row_of_another_site_cannot_be_changed(network: Network) -> None:
+    for site, other in ((NORTHSIDE, LAKESIDE), (LAKESIDE, NORTHSIDE)):
+        async with entered(network, "intake", "app", site) as connection:
+            changed = await connection.execute("UPDATE referral SET status = 'screening' WHERE site = $1", other)
+        assert changed == "UPDATE 0"
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+async def test_a_site_that_was_set_ends_with_its_transaction(network: Network, ending: str) -> None:
+    async with connected(network, "intake", "app") as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("SELECT zone FROM enter_site($1, 'shared')", NORTHSIDE)
+        assert await sites_seen(connection, "referral") == {NORTHSIDE}
+        await getattr(transaction, ending)()
+        assert await connection.fetchval("SELECT current_setting('app.site', true)") == ""
+        assert await sites_seen(connection, "referral") == set()
+
+
+@pytest.mark.parametrize("setting", ["", "northside'", "NORTHSIDE", "northside ", "%", "northside,lakeside"])
+async def test_a_setting_that_is_no_site_shows_nothing(network: Network, setting: str) -> None:
+    async with entered(network, "intake", "app", setting) as connection:
+        assert await sites_seen(connection, "referral") == set()
+
+
+@pytest.fixture
+def unusual_sites(network: Network) -> Iterator[None]:
+    """A site of another cell and one that is being moved; no service of this cell serves either."""
+    run_sql = network.platform.postgres.run_sql
+    run_sql(
+        "INSERT INTO site (site, zone, settings, revision, cell, state) VALUES"
+        " ('of-another-cell', 'UTC', '{}', 1, 'other', 'active'), ('draining', 'UTC', '{}', 1, 'shared', 'draining')",
+        database="stepway_intake",
+    )
+    yield
+    run_sql("DELETE FROM site WHERE site IN ('of-another-cell', 'draining')", database="stepway_intake")
+
+
+@pytest.mark.usefixtures("unusual_sites")
+@pytest.mark.parametrize(
+    ("site", "sqlstate"), [("westside", "SW001"), ("", "SW001"), ("of-another-cell", "SW002"), ("draining", "SW003")]
+)
+async def test_a_site_that_is_not_to_be_entered_is_not(network: Network, site: str, sqlstate: str) -> None:
+    async with connected(network, "intake", "app") as connection:
+        with pytest.raises(asyncpg.PostgresError) as refused:
+            await connection.execute("SELECT zone FROM enter_site($1, 'shared')", site)
+        assert refused.value.sqlstate == sqlstate
+
+
+@pytest.mark.usefixtures("unusual_sites")
+@pytest.mark.parametrize(
+    ("site", "refusal"),
+    [("of-another-cell", ("UNAVAILABLE", "WRONG_CELL")), ("draining", ("UNAVAILABLE", "SITE_DRAINING"))],
+)
+async def test_a_call_to_a_site_that_is_not_to_be_entered_is_refused(
+    network: Network, site: str, refusal: tuple[str, str]
+) -> None:
+    token = network.token("desk-1", **{site: ["front_desk"]})
+    answer = send(network, "stepway.intake.v1.ReferralService/ReceiveReferral", a_referral(), token=token, site=site)
+    assert answer.refusal == refusal
+
+
+async def test_a_site_cannot_be_moved_while_a_transaction_is_in_it(network: Network) -> None:
+    exclusive = "SELECT pg_try_advisory_xact_lock(hashtextextended('site/' || $1, 0))"
+    async with connected(network, "intake", "app") as inside, connected(network, "intake", "registrar") as mover:
+        async with inside.transaction():
+            await inside.execute("SELECT zone FROM enter_site($1, 'shared')", LAKESIDE)
+            assert await mover.fetchval(exclusive, LAKESIDE) is False
+            assert await mover.fetchval(exclusive, "westside") is True
+
+        async def free() -> bool:
+            return bool(await mover.fetchval(exclusive, LAKESIDE))
+
+        assert await until(free)
+
+
+async def test_two_transactions_can_be_in_a_site_at_once(network: Network) -> None:
+    enter = "SELECT zone FROM enter_site($1, 'shared')"
+    async with entered(network, "intake", "app", None) as one, entered(network, "intake", "app", None) as other:
+        await one.execute(enter, LAKESIDE)
+        await asyncio.wait_for(other.execute(enter, LAKESIDE), 5)
+
+
+CANARIES = {
+    "given_name": "Zephyrine",
+    "family_name": "Ogilthwaite",
+    "phone": "+12125550177",
+    "email": "ogilthwaite@example.org",
+    "reason": "lost her brother at Marrowgate",
+    "relative": "Bartholomeus",
+}
+
+
+def private_referral(**changes: Any) -> ReceiveReferralRequest:
+    """Somebody whose every private word is found nowhere else."""
+    words = {**CANARIES, **changes}
+    points = [{"phone": words["phone"]}, {"email": words["email"]}]
+    person = {name: words[name] for name in ("given_name", "family_name")} | {"contact_points": points}
+    relative = {"given_name": words["relative"], "family_name": words["family_name"], "contact_points": points}
+    return a_referral(person=person, related_people=[relative], reason=words["reason"])
+
+
+@pytest.fixture(scope="module")
+async def private_case(network: Network) -> str:
+    """The trace of a private referral that went all the way, after some that were refused."""
+    for broken in (
+        {"phone": "2125550177"},
+        {"given_name": "Zephyrine\0"},
+        {"family_name": ""},
+        {"email": "Ogilthwaite"},
+    ):
+        answer = await asyncio.to_thread(_sent, network, private_referral(**broken))
+        assert answer.code == "INVALID_ARGUMENT"
+        assert told(answer.said.decode(errors="replace")) == set()
+    answer = await asyncio.to_thread(_sent, network, private_referral())
+    received = ReceiveReferralResponse.FromString(answer.body)
+    patient = received.referral.patient_id
+    stored = network.rows("intake", "SELECT person, related_people, reason FROM patient, referral")
+    assert told(str(stored)) == {*CANARIES, "digits"}
+    answers = phq_9(received.referral.id, [1] * 9)
+    await network.call("stepway.intake.v1.AssessmentService/RecordAssessment", answers, role="clinician")
+
+    async def written() -> bool:
+        """Told to the patient, paged to the clinician, and announced."""
+        rows = network.rows("notifications", f"SELECT 1 FROM message WHERE patient_id = '{patient}'")
+        unpublished = network.rows("intake", "SELECT 1 FROM outbox WHERE published_at IS NULL")
+        return len(rows) >= 3 and not unpublished
+
+    await until(written)
+    query = f"SELECT trace_id FROM audit WHERE '{patient}' = ANY (people) AND action LIKE '%/ReceiveReferral'"
+    return str(network.rows("intake", query)[0]["trace_id"])
+
+
+def _sent(network: Network, request: ReceiveReferralRequest) -> Answer:
+    """Without a trace of the caller's own, so that the service begins one and records it."""
+    token = network.token("desk-1", northside=["front_desk"])
+    return send(network, "stepway.intake.v1.ReferralService/ReceiveReferral", request, token=token)
+
+
+def told(text: str) -> set[str]:
+    """Which of the private words stand in a text."""
+    words = {**CANARIES, "digits": CANARIES["phone"].removeprefix("+"), "reason": "Marrowgate"}
+    return {name for name, word in words.items() if word in text}
+
+
+@every_database
+@pytest.mark.usefixtures("private_case")
+def test_what_is_announced_or_audited_or_put_aside_names_nobody(network: Network, service: str) -> None:
+    kept = {
+        "outbox": "subject, headers, convert_from(payload, 'UTF8') AS payload, last_error",
+        "dead_letter": "subject, headers, convert_from(payload, 'UTF8') AS payload, reason, error_type",
+        "delivery_failure": "*",
+        "outbox_blocked": "*",
+        "event_head": "*",
+        "inbox": "*",
+        "audit": "*",
+    }
+    assert {table: told(str(network.rows(service, f"SELECT {what} FROM {table}"))) for table, what in kept.items()} == {
+        table: set() for table in kept
+    }
+
+
+@pytest.mark.usefixtures("private_case")
+async def test_the_stream_names_nobody(network: Network) -> None:
+    stream = await network.published()
+    assert len(stream) >= 3
+    assert told(str(stream)) == set()
+
+
+@pytest.mark.usefixtures("private_case")
+def test_the_logs_name_nobody(network: Network) -> None:
+    logs = {path.name: path.read_text(errors="replace") for path in (network.platform.folder.path / "logs").iterdir()}
+    assert {"intake.log", "notifications.log", "postgres.log", "nats.log"} <= set(logs)
+    assert "rpc.refused" in logs["intake.log"]
+    assert {name: told(text) for name, text in logs.items()} == {name: set() for name in logs}
+
+
+async def test_the_traces_name_nobody(network: Network, private_case: str) -> None:
+    folder = network.platform.folder.path / "traces"
+
+    async def exported() -> str:
+        text = "".join(path.read_text(errors="replace") for path in folder.iterdir())
+        return text if private_case in text else ""
+
+    assert told(await until(exported)) == set()
+
+
+@pytest.mark.usefixtures("private_case")
+def test_what_is_sent_says_nothing_but_whom_to_call(network: Network) -> None:
+    bodies = network.rows("notifications", "SELECT DISTINCT body FROM message")
+    assert bodies
+    assert told(str(bodies)) == set()

@@ -1,0 +1,255 @@
+"""Whatever bytes an allowed caller sends: a clear answer, never a defect, and no half effect."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from tests.calls import Answer, every_rpc, send, service_token
+from tests.cases import ON_CALL, Case, a_case
+from tests.conftest import SOAK
+from tests.network import NORTHSIDE, Network, a_referral, phq_9
+
+RECORD = "stepway.intake.v1.AssessmentService/RecordAssessment"
+RECEIVE = "stepway.intake.v1.ReferralService/ReceiveReferral"
+ROLES = ["front_desk", "clinician", "site_lead"]
+MOST_OF_THE_WIDEST = [*sorted(every_rpc()), *[RECEIVE, RECORD] * 4]
+DEFECTS = {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED"}
+MEBIBYTE = 1 << 20
+EXAMPLES = 3000 if SOAK else 100
+
+WORDS = ["", "\0", "a\0b", "\n", "\x7f", "\u202eabc", "\ufeff", "\U0010ffff", "e\u0301", "' OR 1=1 --", "%s%n{0}"]
+SHAPES = [
+    *("+12125550142", "+1", "+12125550142\n", "vexmoor@example.org", "@", "a@b", "1990-04-01", "1990-02-30"),
+    *("0000", "9999-12-31", "1990-13", "1990-04-01\n", "en-US", "NIECE", "not-a-uuid"),
+    *(f"urn:uuid:{uuid4()}", f"{{{uuid4()}}}", uuid4().hex, str(uuid4()).upper(), str(uuid4())),
+    "00000000-0000-0000-0000-000000000000",
+]
+SECONDS = [0, 1, -1, -62135596800, -62135596801, 253402300799, 253402300800, 1 << 62, -(1 << 63)]
+NANOS = [0, 1, -1, 999_999_999, 1_000_000_000, -(1 << 31), (1 << 31) - 1]
+RANGES = {
+    FieldDescriptor.TYPE_INT32: (-(1 << 31), (1 << 31) - 1),
+    FieldDescriptor.TYPE_INT64: (-(1 << 63), (1 << 63) - 1),
+    FieldDescriptor.TYPE_UINT32: (0, (1 << 32) - 1),
+    FieldDescriptor.TYPE_UINT64: (0, (1 << 64) - 1),
+    FieldDescriptor.TYPE_ENUM: (-(1 << 31), (1 << 31) - 1),
+}
+KNOWN = {
+    "referral_id": "referral",
+    "patient_id": "patient",
+    "assessment_id": "assessment",
+    "escalation_id": "escalation",
+}
+
+TABLES = {
+    "intake": {
+        "patient": "true",
+        "referral": "true",
+        "assessment": "true",
+        "risk_flag": "true",
+        "event_head": "true",
+        "outbox": "true",
+        "idempotency": "true",
+    },
+    "notifications": {
+        "idempotency": "true",
+        "patient": "stopped_at IS NOT NULL",
+        "escalation": "acknowledged_at IS NOT NULL",
+        "outbox": "subject LIKE '%.escalation_acknowledged'",
+    },
+}
+"""What commands write, and no consumer or loop beside them."""
+
+
+@pytest.fixture(scope="module")
+async def case(network: Network) -> Case:
+    return await a_case(network)
+
+
+def caller(network: Network, rpc: str) -> str:
+    """Whoever may call this RPC most widely."""
+    services = every_rpc()[rpc].services
+    if services:
+        return service_token(network, min(services))
+    return network.token(ON_CALL[NORTHSIDE], northside=ROLES)
+
+
+def texts() -> SearchStrategy[str]:
+    return st.one_of(st.sampled_from(SHAPES), st.sampled_from(WORDS), st.text(max_size=300), long_texts())
+
+
+def long_texts() -> SearchStrategy[str]:
+    return st.integers(190, 5000).map(lambda length: "x" * length)
+
+
+def numbers(lowest: int, highest: int) -> SearchStrategy[int]:
+    return st.one_of(
+        st.sampled_from([0, 1, 2, 9, 100, 101]), st.sampled_from([lowest, highest]), st.integers(lowest, highest)
+    )
+
+
+def one_value(field: FieldDescriptor, case: Case) -> SearchStrategy[Any]:
+    if field.message_type is not None:
+        return messages(field.message_type, case)
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return st.one_of(st.just(getattr(case, KNOWN[field.name])), texts()) if field.name in KNOWN else texts()
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return st.booleans()
+    return numbers(*RANGES[field.type])
+
+
+def values(field: FieldDescriptor, case: Case) -> SearchStrategy[Any]:
+    one = one_value(field, case)
+    if not field.is_repeated:
+        return one
+    long = one.flatmap(lambda value: st.integers(9, 200).map(lambda length: [value] * length))
+    return st.one_of(st.lists(one, max_size=9), long)
+
+
+@st.composite
+def messages(draw: DrawFn, descriptor: Descriptor, case: Case) -> dict[str, Any]:
+    """Any values at all in any of the fields, as the keyword arguments of the message."""
+    if descriptor.full_name == "google.protobuf.Timestamp":
+        return {"seconds": draw(st.sampled_from(SECONDS)), "nanos": draw(st.sampled_from(NANOS))}
+    chosen = [field for field in descriptor.fields if draw(st.integers(0, 9))]
+    return {field.name: draw(values(field, case)) for field in chosen}
+
+
+@st.composite
+def nearly_right(draw: DrawFn, rpc: str, case: Case) -> dict[str, Any]:
+    """A request that would be taken, with one or two of its fields replaced."""
+    fields = every_rpc()[rpc].request.DESCRIPTOR.fields
+    changed = draw(st.lists(st.sampled_from(list(fields)), min_size=1, max_size=2))
+    return {**right(rpc, case), **{field.name: draw(values(field, case)) for field in changed}}
+
+
+def right(rpc: str, case: Case) -> dict[str, Any]:
+    """As keyword arguments, a request that is in order."""
+    by_rpc: dict[str, Message] = {RECEIVE: a_referral(), RECORD: phq_9(case.referral, [0] * 9)}
+    if rpc in by_rpc:
+        return {field.name: value for field, value in by_rpc[rpc].ListFields()}
+    fields = every_rpc()[rpc].request.DESCRIPTOR.fields
+    ids = {"request_id": str(uuid4()), **{name: getattr(case, record) for name, record in KNOWN.items()}}
+    return {field.name: ids[field.name] for field in fields if field.name in ids}
+
+
+@st.composite
+def damaged(draw: DrawFn, rpc: str, case: Case) -> bytes:
+    """The bytes of a good request, with some of them changed, cut off or added; or any bytes at all."""
+    whole = bytearray(every_rpc()[rpc].request(**right(rpc, case)).SerializeToString())
+    for _ in range(draw(st.integers(0, 4))):
+        place = draw(st.integers(0, len(whole)))
+        whole[place : place + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return draw(st.one_of(st.just(bytes(whole)), st.binary(max_size=200)))
+
+
+@dataclass
+class Watched:
+    """The running services, and what their commands have written so far."""
+
+    network: Network
+    counts: dict[str, dict[str, int]]
+
+    def send(self, rpc: str, body: Message | bytes) -> Answer:
+        """See that it was either done or refused whole."""
+        answer = send(self.network, rpc, body, token=caller(self.network, rpc))
+        assert answer.code not in DEFECTS, answer
+        service = rpc.split(".")[1]
+        before, self.counts[service] = self.counts[service], written(self.network, service)
+        if answer.code != "OK":
+            assert answer.reason or answer.code == "RESOURCE_EXHAUSTED"
+            assert self.counts[service] == before
+        return answer
+
+
+def written(network: Network, service: str) -> dict[str, int]:
+    counts = (
+        f"SELECT '{table}' AS name, count(*) FROM {table} WHERE {which}" for table, which in TABLES[service].items()
+    )
+    return {row["name"]: row["count"] for row in network.rows(service, " UNION ALL ".join(counts))}
+
+
+@pytest.fixture(scope="module")
+async def watched(network: Network, case: Case) -> Watched:
+    return Watched(network, {service: written(network, service) for service in TABLES})
+
+
+many = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+
+
+@many
+@given(data=st.data(), rpc=st.sampled_from(MOST_OF_THE_WIDEST), near=st.booleans())
+def test_no_message_breaks_a_service(watched: Watched, case: Case, data: st.DataObject, rpc: str, near: bool) -> None:
+    request = every_rpc()[rpc].request
+    fields = data.draw(nearly_right(rpc, case) if near else messages(request.DESCRIPTOR, case))
+    watched.send(rpc, request(**fields))
+
+
+@many
+@given(data=st.data(), rpc=st.sampled_from(MOST_OF_THE_WIDEST))
+def test_no_bytes_break_a_service(watched: Watched, case: Case, data: st.DataObject, rpc: str) -> None:
+    watched.send(rpc, data.draw(damaged(rpc, case)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"), [(second, nano) for second in SECONDS for nano in NANOS if 0 in (second, nano)]
+)
+def test_a_time_is_taken_or_refused_by_name(watched: Watched, case: Case, seconds: int, nanos: int) -> None:
+    answer = watched.send(RECORD, phq_9(case.referral, [0] * 9, answered_at={"seconds": seconds, "nanos": nanos}))
+    exists = -62135596800 <= seconds <= 253402300799 and 0 <= nanos <= 999_999_999
+    past = exists and seconds < 253402300799
+    assert (answer.code == "OK") is past
+    assert past or (answer.field, answer.reason) == (
+        "answered_at",
+        "ANSWERED_IN_FUTURE" if exists else "TIME_OUT_OF_RANGE",
+    )
+
+
+@pytest.mark.parametrize("rpc", sorted(every_rpc()))
+def test_a_message_of_more_than_a_mebibyte_is_refused(watched: Watched, rpc: str) -> None:
+    unknown_field = b"\x9a\x3f" + _varint(MEBIBYTE) + b"x" * MEBIBYTE
+    assert watched.send(rpc, unknown_field).code == "RESOURCE_EXHAUSTED"
+
+
+def test_a_text_of_almost_a_mebibyte_is_refused_by_name(watched: Watched) -> None:
+    assert watched.send(RECEIVE, a_referral(reason="x" * (MEBIBYTE - 1000))).field == "reason"
+
+
+def test_messages_within_messages_without_end_are_refused(watched: Watched) -> None:
+    body = b""
+    for _ in range(300):
+        body = b"\x12" + _varint(len(body)) + body
+    assert watched.send(RECEIVE, body).code == "INVALID_ARGUMENT"
+
+
+def test_groups_without_end_are_refused(watched: Watched) -> None:
+    assert watched.send(RECEIVE, b"\x9b\x3f" * 5000).reason == "REQUEST_MALFORMED"
+
+
+def test_a_text_that_is_no_utf_8_is_refused(watched: Watched) -> None:
+    assert watched.send(RECEIVE, b"\x22\x02\xff\xfe").reason == "REQUEST_MALFORMED"
+
+
+def test_the_field_that_is_wrong_is_named_with_its_place_in_a_list(watched: Watched) -> None:
+    points = [{"phone": "+12125550142"}, {"phone": "12125550142"}]
+    answer = watched.send(RECEIVE, a_referral(person={"family_name": "Vexmoor", "contact_points": points}))
+    assert (answer.reason, answer.field) == ("FIELD_INVALID", "person.contact_points[1].phone")
+
+
+def test_what_the_caller_added_beyond_the_contract_is_not_kept(watched: Watched) -> None:
+    secret = f"secret-{uuid4()}".encode()
+    body = a_referral().SerializeToString() + b"\x9a\x3f" + _varint(len(secret)) + secret
+    answer = watched.send(RECEIVE, body)
+    assert answer.code == "OK"
+    assert secret not in answer.body
+
+
+def _varint(number: int) -> bytes:
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
