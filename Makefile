@@ -4,7 +4,6 @@ VENV     := .venv
 BIN      := $(VENV)/bin
 PACKAGES := protos chassis services/intake services/notifications cli
 PROTOS   := $(shell find protos/stepway -name '*.proto')
-SHIPPED  := chassis services cli protos/build.py
 
 .PHONY: help demo up test unit check soak lock protos clean
 .DEFAULT_GOAL := help

@@ -8,7 +8,7 @@ from tests.network import NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
 IN_DANGER: list[int | None] = [0, 0, 0, 0, 0, 0, 0, 0, 1]
-ON_CALL = {"northside": "reyes", "lakeside": "okafor"}
+ON_CALL = {"northside": "staff-2041", "lakeside": "staff-3077"}
 
 
 @dataclass(frozen=True)

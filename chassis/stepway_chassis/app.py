@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from stepway_chassis import dead_letters, logs, loops, retention, telemetry
@@ -28,6 +29,9 @@ from stepway_chassis.sites import Sites
 from stepway_chassis.telemetry import Telemetry
 
 READY_SECONDS = 1.0
+WELCOME_SECONDS = 5.0
+RELAY_SECONDS = 2.0
+CLOSE_SECONDS = 3.0
 
 
 def utc_now() -> datetime:
@@ -114,7 +118,8 @@ class Service:
         )
         deliveries = Deliveries(self.database, self.telemetry, self.now, max_failures=settings.max_failures)
         pace = Pace(settings.ack_wait_seconds, settings.fetch_seconds, settings.retry_seconds)
-        self.consumers = Consumers(self.app.name, wiring.handlers, self.broker, deliveries, pace)
+        at_once = max(1, settings.pool_size // 2)
+        self.consumers = Consumers(self.app.name, wiring.handlers, self.broker, deliveries, pace, at_once=at_once)
         own = [dead_letters.retrying(self.database, deliveries, wiring.handlers), retention.forgetting(self.keeper)]
         self.rounds = [Rounds(loop, self.database) for loop in (*wiring.loops, *own)]
         self.sites = Sites(self.database, settings.cell, settings.sites_seconds, self._sites_changed)
@@ -131,16 +136,22 @@ class Service:
         for rounds in self.rounds:
             rounds.nudge()
 
-    def _sites_changed(self, sites: frozenset[str]) -> None:
+    def _sites_changed(self, before: frozenset[str], sites: frozenset[str]) -> None:
         self.consumers.serve(sites)
-        self._tasks.start("welcome", lambda: self._welcome(sites))
+        for site in sites - before:
+            self._tasks.start("welcome", partial(self._welcome, site))
 
-    async def _welcome(self, sites: frozenset[str]) -> None:
-        """What each site gets when this process first sees it."""
-        for site in sites:
-            async with self.database.transaction(site, "welcome") as tx:
-                await loops.wake(tx, retention.LOOP, tx.now)
-                await dead_letters.retry_newer(tx)
+    async def _welcome(self, site: str) -> None:
+        """What a site gets when this process first sees it, unless another cell has it by then."""
+        while site in self.sites.known:
+            try:
+                async with self.database.transaction(site, "welcome") as tx:
+                    await loops.wake(tx, retention.LOOP, tx.now)
+                    await dead_letters.retry_newer(tx)
+                return
+            except Refusal as refusal:
+                log.warning("site.unwelcomed", site=site, reason=refusal.reason)
+                await asyncio.sleep(WELCOME_SECONDS)
 
     async def _tell_readiness(self) -> None:
         """SERVING while the database answers; NATS may be away."""
@@ -148,7 +159,8 @@ class Service:
             try:
                 await asyncio.wait_for(self.database.ping(), 2)
                 await self.server.serving(True)
-            except (Refusal, TimeoutError):
+            except Exception as error:
+                log.warning("service.unready", error_type=type(error).__name__)
                 await self.server.serving(False)
             await asyncio.sleep(READY_SECONDS)
 
@@ -156,16 +168,15 @@ class Service:
         """Say no, stop pulling, finish what was begun, publish what was committed, close."""
         grace = self.settings.drain_seconds
         await self.server.leaving()
-        await _at_most(grace / 2, asyncio.gather(self.consumers.stop(), *(rounds.stop() for rounds in self.rounds)))
-        await self.server.stop(grace / 2)
+        background = (self.consumers.stop(), *(rounds.stop() for rounds in self.rounds))
+        await asyncio.gather(self.server.stop(grace), _at_most(grace, asyncio.gather(*background)))
         self.relay.stop()
-        await _at_most(grace / 4, asyncio.shield(self._relaying))
+        await _at_most(RELAY_SECONDS, asyncio.shield(self._relaying))
         await self._tasks.stop()
-        await self.peers.close()
-        await self.broker.close()
-        await self.database.close()
-        await self.keeper.close()
-        await asyncio.to_thread(self.telemetry.close)
+        closing = (self.peers.close(), self.broker.close(), self.database.close(), self.keeper.close())
+        await asyncio.gather(
+            asyncio.to_thread(self.telemetry.close), *(_at_most(CLOSE_SECONDS, each) for each in closing)
+        )
         log.info("service.stopped")
 
 

@@ -29,13 +29,15 @@ class Broker:
         self._ready = asyncio.Event()
         self._connecting: asyncio.Task[None] | None = None
         self._when_back: set[Callable[[], None]] = set()
+        self._leaving = False
 
     def start(self) -> None:
         self._connecting = asyncio.create_task(self._connect())
 
     async def client(self, timeout: float) -> Client:
         """Wait until the first connection was made; raises TimeoutError."""
-        await asyncio.wait_for(self._ready.wait(), timeout)
+        async with asyncio.timeout(timeout):
+            await self._ready.wait()
         return self._client
 
     async def jetstream(self, timeout: float) -> JetStreamContext:
@@ -52,8 +54,20 @@ class Broker:
 
     async def _back(self) -> None:
         log.info("broker.reconnected")
+        self._tell()
+
+    def _tell(self) -> None:
         for told in self._when_back:
             told()
+
+    async def _closed(self) -> None:
+        """The server has sent this client away for good, after a change of its users for example: begin anew."""
+        if not self._leaving:
+            log.warning("broker.closed")
+            self._ready.clear()
+            self._client = Client()
+            self._connecting = asyncio.create_task(self._connect())
+            self._tell()
 
     async def _connect(self) -> None:
         while not self._client.is_connected:
@@ -72,6 +86,7 @@ class Broker:
                     allow_reconnect=True,
                     error_cb=_noted,
                     reconnected_cb=self._back,
+                    closed_cb=self._closed,
                 )
             except _UNREACHABLE as error:
                 log.warning("broker.unreachable", error_type=type(error).__name__)
@@ -81,6 +96,7 @@ class Broker:
         self._ready.set()
 
     async def close(self) -> None:
+        self._leaving = True
         if self._connecting:
             self._connecting.cancel()
             with suppress(asyncio.CancelledError):
@@ -93,18 +109,17 @@ async def _noted(error: Exception) -> None:
     log.warning("broker.error", error_type=type(error).__name__)
 
 
-async def ensure_stream(url: str, user: str, password: str, *, replicas: int = 1) -> None:
-    """Make the stream, or bring an existing one to these limits. Run by the operator, never by a service."""
+async def ensure_stream(url: str, user: str, password: str) -> None:
+    """Make the stream, or bring an existing one to these limits, with the replicas that it has. Run by the operator."""
     client = await nats.connect(url, user=user, password=password, connect_timeout=5, max_reconnect_attempts=2)
     try:
         jetstream = client.jetstream()
-        config = _stream(replicas)
         try:
-            await jetstream.stream_info(STREAM)
+            found = await jetstream.stream_info(STREAM)
         except NotFoundError:
-            await jetstream.add_stream(config)
+            await jetstream.add_stream(_stream(replicas=1))
         else:
-            await jetstream.update_stream(config)
+            await jetstream.update_stream(_stream(found.config.num_replicas or 1))
     finally:
         await client.close()
 

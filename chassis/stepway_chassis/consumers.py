@@ -20,6 +20,7 @@ from stepway_chassis.logs import log
 from stepway_chassis.loops import Tasks
 
 IN_FLIGHT = 16
+URGENT_AT_ONCE = 2
 MAX_ACK_PENDING = 512
 LONGEST_PAUSE_SECONDS = 10.0
 REQUEST_SECONDS = 5.0
@@ -56,7 +57,11 @@ class Consumers:
         broker: Broker,
         deliveries: Deliveries,
         pace: Pace,
+        *,
+        at_once: int,
     ) -> None:
+        """At most `at_once` events of all normal lanes are handled at a time, so that calls find a connection too."""
+        self._slots = {False: asyncio.Semaphore(at_once), True: asyncio.Semaphore(URGENT_AT_ONCE)}
         self._service = service
         self._handlers = handlers
         self._broker = broker
@@ -87,6 +92,7 @@ class Consumers:
             self._broker,
             self._deliveries,
             self._pace,
+            self._slots[urgent],
         )
         self._lanes[site, urgent] = lane
         self._tasks.start(lane.name, lane.run)
@@ -111,7 +117,9 @@ class Lane:
         broker: Broker,
         deliveries: Deliveries,
         pace: Pace,
+        slots: asyncio.Semaphore,
     ) -> None:
+        self._slots = slots
         self.name = name
         self._site = site
         self._handlers = handlers
@@ -120,6 +128,7 @@ class Lane:
         self._pace = pace
         self._stopping = asyncio.Event()
         self._in_flight: set[asyncio.Task[None]] = set()
+        self._away = False
         self._pause = 0.0
 
     def stop(self) -> None:
@@ -185,8 +194,10 @@ class Lane:
 
     async def _breathe(self) -> None:
         """Something that the handlers need did not answer: let what is held come back, then try with one message."""
-        if self._pause:
+        if self._away:
             await self.drained()
+            self._away = False
+            self._pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2 or self._pace.retry_seconds)
             await self._sleep(self._pause)
 
     async def _request(self, client: Client, inbox: str, batch: int) -> None:
@@ -234,12 +245,13 @@ class Lane:
             case Outcome.AGAIN:
                 await self._answer(lambda: message.nak(delay=self._delay(delivery.count)))
             case Outcome.UNAVAILABLE:
-                self._pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2 or self._pace.retry_seconds)
+                self._away = True
                 await self._answer(lambda: message.nak(delay=self._pace.retry_seconds))
 
     async def _handled(self, handler: Handler[Any], delivery: Delivery) -> Outcome:
         try:
-            return await self._deliveries.handle(handler, delivery)
+            async with self._slots:
+                return await self._deliveries.handle(handler, delivery)
         except Exception:
             log.error("lane.failed", lane=self.name, exc_info=True)
             return Outcome.AGAIN

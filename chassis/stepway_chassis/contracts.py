@@ -178,6 +178,8 @@ def _event_field_faults(field: FieldDescriptor) -> Iterator[str]:
 
 def _event_faults(message: Descriptor) -> Iterator[str]:
     rule = event_rule(message)
+    if _option(message, events_pb2.event).lane == events_pb2.LANE_UNSPECIFIED:
+        yield f"{message.full_name}: say which lane it waits in"
     if not rule.noun or not _is_uuid(message.fields_by_name.get(rule.id_field)):
         yield f"{message.full_name}: name the aggregate and the field that holds its id, a UUID"
     service, _, method = rule.dataref.partition("/")

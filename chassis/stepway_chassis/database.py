@@ -21,6 +21,7 @@ from stepway_chassis.errors import Denied, InvalidInput, NotFound, Refusal, Time
 
 R = TypeVar("R", bound=Message)
 Q = TypeVar("Q", bound=Message)
+UNANSWERED_SECONDS = 35.0  # longer than any statement may take: the server is gone without a word
 BACKGROUND_SECONDS = 20.0  # the statement timeout of a transaction that no caller waits for
 
 _ENTER = text(
@@ -191,8 +192,12 @@ def engine(url: str, pool_size: int) -> AsyncEngine:
         pool_use_lifo=True,
         hide_parameters=True,
         isolation_level="READ COMMITTED",
-        connect_args={"timeout": 5},
+        connect_args={"timeout": 5, "command_timeout": UNANSWERED_SECONDS},
     )
+
+
+async def understand_json(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog", format="text")
 
 
 @asynccontextmanager
@@ -200,9 +205,7 @@ async def json_connection(url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection of its own, outside any pool, on which jsonb is Python."""
     connection = await asyncpg.connect(url, timeout=5, command_timeout=10)
     try:
-        await connection.set_type_codec(
-            "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog", format="text"
-        )
+        await understand_json(connection)
         yield connection
     finally:
         await connection.close(timeout=2)

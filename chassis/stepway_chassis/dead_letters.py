@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +10,12 @@ from sqlalchemy import text
 
 from stepway_chassis import loops
 from stepway_chassis.database import Database, Tx
-from stepway_chassis.deliveries import Deliveries, Delivery, Handler
+from stepway_chassis.deliveries import Deliveries, Delivery, Handler, Outcome
 from stepway_chassis.errors import NotFound
 from stepway_chassis.loops import Loop
 
 LOOP = "dead_letters"
+AGAIN = timedelta(seconds=5)
 
 _LIST = text(
     "SELECT id, consumer, event_id, subject, reason, error_type, count, state, first_at, last_at FROM dead_letter"
@@ -24,11 +25,12 @@ _RETRY = text("UPDATE dead_letter SET state = 'retrying' WHERE site = :site AND 
 _RETRY_NEWER = text(
     "UPDATE dead_letter SET state = 'retrying' WHERE site = :site AND reason = 'NEWER_SCHEMA' RETURNING 1"
 )
-_RETRYING = text(
-    "SELECT id, consumer, subject, headers, payload FROM dead_letter"
-    " WHERE site = :site AND state = 'retrying' ORDER BY id"
+_TAKE = text(  # waiting again before it is tried: one that takes the process down is not tried for ever
+    "UPDATE dead_letter SET state = 'waiting' WHERE site = :site AND id IN (SELECT id FROM dead_letter"
+    " WHERE site = :site AND state = 'retrying' ORDER BY id FOR UPDATE SKIP LOCKED)"
+    " RETURNING id, consumer, subject, headers, payload"
 )
-_STILL = text("UPDATE dead_letter SET state = 'waiting' WHERE site = :site AND id = :id AND state = 'retrying'")
+_POSTPONE = text("UPDATE dead_letter SET state = 'retrying' WHERE site = :site AND id = ANY(CAST(:ids AS uuid[]))")
 
 
 @dataclass(frozen=True)
@@ -72,25 +74,24 @@ def retrying(database: Database, deliveries: Deliveries, handlers: Sequence[Hand
 
     async def round(site: str) -> datetime | None:
         async with database.transaction(site, LOOP) as tx:
-            letters = (await tx.execute(_RETRYING, {"site": site})).mappings().all()
-        for letter in letters:
-            await _try(database, deliveries, by_name, site, letter)
-        return None
+            letters = (await tx.execute(_TAKE, {"site": site})).mappings().all()
+        postponed = [letter["id"] for letter in letters if not await _tried(deliveries, by_name, site, letter)]
+        if not postponed:
+            return None
+        async with database.transaction(site, LOOP) as tx:
+            await tx.execute(_POSTPONE, {"site": site, "ids": postponed})
+            return tx.now + AGAIN
 
     return Loop(LOOP, round)
 
 
-async def _try(
-    database: Database,
-    deliveries: Deliveries,
-    handlers: Mapping[str, Handler[Any]],
-    site: str,
-    letter: Mapping[Any, Any],
-) -> None:
-    """A letter that is applied is gone with the same transaction; any other waits for the operator again."""
+async def _tried(
+    deliveries: Deliveries, handlers: Mapping[str, Handler[Any]], site: str, letter: Mapping[Any, Any]
+) -> bool:
+    """A letter that is applied is gone with the same transaction; one that fails waits for the operator again.
+
+    False: something it needs does not answer, so it is tried again by itself.
+    """
     handler = handlers.get(letter["consumer"])
     delivery = Delivery(site, letter["subject"], letter["headers"], bytes(letter["payload"]))
-    if handler is not None:
-        await deliveries.handle(handler, delivery)
-    async with database.transaction(site, LOOP) as tx:
-        await tx.execute(_STILL, {"site": site, "id": letter["id"]})
+    return handler is None or await deliveries.handle(handler, delivery) is not Outcome.UNAVAILABLE

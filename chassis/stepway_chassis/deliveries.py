@@ -12,10 +12,10 @@ from uuid import UUID
 from google.protobuf.message import Message
 from sqlalchemy import text
 
-from stepway_chassis import events, inbox
+from stepway_chassis import audit, events, inbox
 from stepway_chassis.contracts import event_rule
 from stepway_chassis.database import Contended, Database, Tx
-from stepway_chassis.errors import Refusal, TimedOut, Unavailable
+from stepway_chassis.errors import Denied, Refusal, TimedOut, Unauthenticated, Unavailable
 from stepway_chassis.events import Event
 from stepway_chassis.logs import log
 from stepway_chassis.telemetry import Telemetry
@@ -138,12 +138,23 @@ class Deliveries:
             handler.subject("{site}"), str(event.id), event.type, handler.name, event.context, event.time,
             self._now(), event.site,
         ):  # fmt: skip
-            facts = await handler.fetch(event) if handler.fetch else None
+            if handler.fetch and await self._was_handled(handler, event):
+                return
+            facts = await _fetched(handler, event)
             async with self._database.transaction(event.site, handler.name) as tx:
                 tx.correlation, tx.causation = event.correlation, str(event.id)
                 if await inbox.claim(tx, handler.name, event.id):
                     await handler.apply(tx, event, facts)
+                    await audit.record(tx, "DONE")
                 await inbox.settle(tx, handler.name, event.id)
+
+    async def _was_handled(self, handler: Handler[Any], event: Event) -> bool:
+        """Asked before others are asked: a repeat costs nobody else anything."""
+        async with self._database.transaction(event.site, handler.name) as tx:
+            handled = await inbox.handled(tx, handler.name, event.id)
+            if handled:
+                await inbox.settle(tx, handler.name, event.id)
+            return handled
 
     async def _failed(self, handler: Handler[Any], delivery: Delivery, error: Exception, counted: int) -> Outcome:
         """`counted` is how often it has failed, this time included, or 0 when this time is not counted yet."""
@@ -182,7 +193,17 @@ class Deliveries:
         }
         async with self._database.transaction(delivery.site, handler.name) as tx:
             await tx.execute(_BURY, letter)
+            await inbox.forgive(tx, handler.name, delivery.event_id)
         log.error(
             "delivery.buried", consumer=handler.name, site=delivery.site, reason=reason, event_id=str(delivery.event_id)
         )
         return Outcome.ENDED
+
+
+async def _fetched(handler: Handler[Any], event: Event) -> Any:
+    """What the handler asks others. That they do not believe who we are is an outage, not the event's fault."""
+    try:
+        return await handler.fetch(event) if handler.fetch else None
+    except (Unauthenticated, Denied) as refusal:
+        log.error("delivery.distrusted", consumer=handler.name, site=event.site, reason=refusal.reason)
+        raise Unavailable("PEER_REFUSES_US", "Another service does not accept this service's identity.") from None

@@ -24,6 +24,10 @@ class Refusal(Exception):
         self.field = field
 
 
+class PeerFailed(Exception):
+    """Another service has a defect: no refusal, and no outage either."""
+
+
 class InvalidInput(Refusal): ...
 
 

@@ -82,7 +82,7 @@ def _moment(claim: object) -> float:
 
 
 def _subject(claim: str) -> str:
-    """Events carry it (acknowledged_by), so it has the shape that they allow; an address or a name has not."""
+    """Events carry it (acknowledged_by), so it has the shape that they allow; issue opaque ones."""
     if not SUBJECT.fullmatch(claim):
         raise ValueError
     return claim

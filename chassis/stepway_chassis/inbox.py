@@ -12,6 +12,7 @@ _CLAIM = text(
     "INSERT INTO inbox (site, consumer, event_id) VALUES (:site, :consumer, :event_id)"
     " ON CONFLICT DO NOTHING RETURNING 1"
 )
+_HANDLED = text("SELECT 1 FROM inbox WHERE site = :site AND consumer = :consumer AND event_id = :event_id")
 _FORGIVE = text("DELETE FROM delivery_failure WHERE site = :site AND consumer = :consumer AND event_id = :event_id")
 _SETTLE = text("DELETE FROM dead_letter WHERE site = :site AND consumer = :consumer AND event_id = :event_id")
 _COUNT = text(
@@ -28,10 +29,19 @@ async def claim(tx: "Tx", consumer: str, event_id: UUID) -> bool:
     return row.first() is not None
 
 
+async def handled(tx: "Tx", consumer: str, event_id: UUID) -> bool:
+    found = await tx.execute(_HANDLED, _key(tx, consumer, event_id))
+    return found.first() is not None
+
+
 async def settle(tx: "Tx", consumer: str, event_id: UUID) -> None:
     """It is handled: forget its failures and its dead letter."""
-    for statement in (_FORGIVE, _SETTLE):
-        await tx.execute(statement, _key(tx, consumer, event_id))
+    await tx.execute(_SETTLE, _key(tx, consumer, event_id))
+    await forgive(tx, consumer, event_id)
+
+
+async def forgive(tx: "Tx", consumer: str, event_id: UUID) -> None:
+    await tx.execute(_FORGIVE, _key(tx, consumer, event_id))
 
 
 async def count_failure(tx: "Tx", consumer: str, event_id: UUID, error_type: str) -> int:

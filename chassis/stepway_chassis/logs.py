@@ -19,13 +19,13 @@ ALLOWED_KEYS = frozenset(
         # who writes, when, inside which call
         *("timestamp", "level", "event", "service", "cell", "site", "logger", "trace_id", "span_id"),
         # which call or event
-        *("rpc", "method", "peer", "event_id", "event_type", "correlation_id", "causation_id", "subject"),
-        *("consumer", "lane", "generation", "stream", "stream_seq", "shard", "loop", "aggregate_type"),
+        *("rpc", "peer", "event_id", "event_type", "correlation_id", "causation_id"),
+        *("consumer", "lane", "stream_seq", "shard", "loop", "aggregate_type"),
         # how it went
         *("code", "reason", "state", "from_state", "to_state", "error_type", "frames", "dropped"),
         *("count", "attempt", "seconds", "age_seconds", "size", "limit", "revision", "epoch", "version"),
         # where
-        *("address", "host", "port", "pid", "signal", "database", "channel", "setting"),
+        *("port", "pid", "signal", "channel", "setting"),
     }
 )
 """No line has another key; a change here is a change that privacy reviews."""

@@ -16,6 +16,7 @@ from stepway_chassis.logs import log
 if TYPE_CHECKING:
     from stepway_chassis.database import Tx
 
+FAILED_PAUSE = timedelta(seconds=3)
 LEASE = timedelta(seconds=60)  # after this long without word, another replica looks after the site
 POLL_SECONDS = 0.5
 AT_ONCE = 4  # sites that one loop visits at the same time
@@ -30,6 +31,10 @@ _TAKE = text(
     " WHERE loop = :loop AND due_at <= now() AND site IN (SELECT site FROM site WHERE cell = :cell)"
     " ORDER BY due_at LIMIT :room FOR UPDATE SKIP LOCKED)"
     " RETURNING site, xmin::text AS lease"
+)
+_AGAIN = text(
+    "UPDATE work SET due_at = now() + CAST(:pause AS interval)"
+    " WHERE loop = :loop AND site = :site AND xmin::text = :lease"
 )
 _DONE = text("DELETE FROM work WHERE loop = :loop AND site = :site AND xmin::text = :lease")  # no wake has touched it
 
@@ -84,7 +89,7 @@ class Rounds:
         except Refusal as refusal:
             log.warning("loop.waiting", loop=self._loop.name, reason=refusal.reason)
             return 0
-        for site, lease in taken:
+        for site, lease in [] if self._stopping else taken:  # the leases of what is not begun run out
             visit = asyncio.create_task(self._visit(site, lease))
             self._visits.add(visit)
             visit.add_done_callback(self._visits.discard)
@@ -97,14 +102,24 @@ class Rounds:
                 return [(row.site, row.lease) for row in await connection.execute(_TAKE, mine)]
 
     async def _visit(self, site: str, lease: str) -> None:
-        """A round that fails is tried again when its lease ends; a wake during the round is never lost."""
+        """A round that fails is tried again soon; a wake during the round is never lost."""
         try:
             again = await self._loop.round(site)
             await self._done(site, lease, again)
         except Refusal as refusal:
             log.warning("loop.postponed", loop=self._loop.name, site=site, reason=refusal.reason)
+            await self._again(site, lease)
         except Exception:
             log.error("loop.failed", loop=self._loop.name, site=site, exc_info=True)
+            await self._again(site, lease)
+
+    async def _again(self, site: str, lease: str) -> None:
+        """Come back soon; if even that cannot be written down, when the lease ends."""
+        with suppress(Refusal), translated():
+            async with self._database.engine.begin() as connection:
+                await connection.execute(
+                    _AGAIN, {"loop": self._loop.name, "site": site, "lease": lease, "pause": FAILED_PAUSE}
+                )
 
     async def _done(self, site: str, lease: str, again: datetime | None) -> None:
         with translated():

@@ -1,7 +1,6 @@
 """Moves committed events from the outbox to the stream: none lost, each aggregate in its order."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,11 +11,12 @@ from uuid import UUID
 
 import asyncpg
 import nats.errors
-from nats.errors import ConnectionClosedError
+from nats.errors import BadHeaderError, BadSubjectError, MaxPayloadError
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, NoStreamResponseError, ServerError, ServiceUnavailableError
+from nats.js.errors import BadRequestError
 
 from stepway_chassis.broker import STREAM, Broker
+from stepway_chassis.database import understand_json
 from stepway_chassis.logs import log
 from stepway_chassis.telemetry import Telemetry
 
@@ -29,7 +29,8 @@ BEAT_SECONDS = 2.0
 BALANCE_SECONDS = 1.0
 STALE_SECONDS = 8.0  # shorter than the server's idle_session_timeout of 10 s for this role
 LONGEST_PAUSE_SECONDS = 10.0
-_AWAY = (NoStreamResponseError, ServiceUnavailableError, ServerError, ConnectionClosedError, TimeoutError, OSError)
+_REFUSED = (BadRequestError, MaxPayloadError, BadSubjectError, BadHeaderError)  # for good; all else may pass
+_AWAY = (nats.errors.Error, TimeoutError, OSError)
 _DATABASE_GONE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 _UNPUBLISHED = """
@@ -130,7 +131,8 @@ class Relay:
         until = time.monotonic() + seconds
         while not self._nudged.is_set() and (left := until - time.monotonic()) > 0:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._nudged.wait(), min(left, BEAT_SECONDS))
+                async with asyncio.timeout(min(left, BEAT_SECONDS)):
+                    await self._nudged.wait()
             await session.beat()
 
     async def _publish(self, session: "_Session", rows: list[Row]) -> tuple[int, bool]:
@@ -147,13 +149,16 @@ class Relay:
         keeper = asyncio.create_task(session.keep_beating())
         try:
             results = await asyncio.gather(
-                *(self._publish_chain(session, jetstream, chain, sent, slots) for chain in chains.values())
+                *(self._publish_chain(session, jetstream, chain, sent, slots) for chain in chains.values()),
+                return_exceptions=True,
             )
-        finally:
+        finally:  # also when told to stop: what was acknowledged is marked
             keeper.cancel()
-            with suppress(asyncio.CancelledError, *_DATABASE_GONE):
-                await keeper
-        await session.mark(sent)
+            await asyncio.gather(keeper, return_exceptions=True)
+            await session.mark(sent)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
         return len(sent), not all(results)
 
     async def _publish_chain(
@@ -171,12 +176,12 @@ class Relay:
                     return True
                 try:
                     sent[row.id] = await self._send(jetstream, row)
+                except _REFUSED as error:
+                    await session.block(row, type(error).__name__)
+                    return True
                 except _AWAY as error:
                     await session.failed(row, type(error).__name__)
                     return False
-                except (APIError, nats.errors.Error) as error:
-                    await session.block(row, type(error).__name__)
-                    return True
         return True
 
     async def _send(self, jetstream: JetStreamContext, row: Row) -> int:
@@ -184,16 +189,14 @@ class Relay:
         with self._telemetry.send(
             template, str(row.event_id), row.headers["ce-type"], row.headers, row.created_at, self._now()
         ):
-            acknowledged = await asyncio.wait_for(
-                jetstream.publish(
+            async with asyncio.timeout(self._publish_seconds + 1):
+                acknowledged = await jetstream.publish(
                     row.subject,
                     row.payload,
                     timeout=self._publish_seconds,
                     stream=STREAM,
                     headers=dict(row.headers),
-                ),
-                self._publish_seconds + 1,
-            )
+                )
             return acknowledged.seq
 
 
@@ -214,10 +217,12 @@ class _Session:
 
     async def __aenter__(self) -> "_Session":
         self._connection: Any = await asyncpg.connect(self._url, timeout=5, command_timeout=5)
-        await self._connection.set_type_codec(
-            "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog", format="text"
-        )
-        await self._fetch("SELECT pg_advisory_lock_shared($1, $2)", LOCKS, LIVE)
+        try:
+            await understand_json(self._connection)
+            await self._fetch("SELECT pg_advisory_lock_shared($1, $2)", LOCKS, LIVE)
+        except BaseException:  # nobody else would close it, and it would count as a live relay
+            self._connection.terminate()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -42,7 +42,7 @@ class Settings:
     fetch_seconds: float = 25.0
     retry_seconds: float = 1.0
     max_failures: int = 5
-    drain_seconds: float = 8.0
+    drain_seconds: float = 6.0
 
 
 def read(environ: Mapping[str, str], *shapes: type[Any]) -> tuple[Any, ...]:

@@ -13,16 +13,16 @@ _MINE = text("SELECT site FROM site WHERE cell = :cell AND state = 'active' ORDE
 
 
 class Sites:
-    """Tells `changed` about every site of this cell; a failed reading removes none."""
+    """Tells `changed` which sites of this cell there were and are; a failed reading removes none."""
 
     def __init__(
-        self, database: Database, cell: str, seconds: float, changed: Callable[[frozenset[str]], None]
+        self, database: Database, cell: str, seconds: float, changed: Callable[[frozenset[str], frozenset[str]], None]
     ) -> None:
         self._database = database
         self._cell = cell
         self._seconds = seconds
         self._changed = changed
-        self._known: frozenset[str] = frozenset()
+        self.known: frozenset[str] = frozenset()
 
     async def run(self) -> None:
         while True:
@@ -38,7 +38,7 @@ class Sites:
         except Refusal as refusal:
             log.warning("sites.unread", reason=refusal.reason)
             return
-        if found != self._known:
-            self._known = found
+        if found != self.known:
+            before, self.known = self.known, found
             log.info("sites.changed", count=len(found))
-            self._changed(found)
+            self._changed(before, found)

@@ -74,7 +74,7 @@ class Telemetry:
         self._always = self._tracer_of(resource, ALWAYS_ON)
 
     def rpc_server(self, method: str, metadata: Mapping[str, str]) -> "RpcSpan":
-        """Serve one call of "package.Service/Method"; pass a method that this server does not know as `_OTHER`.
+        """Serve one call of "package.Service/Method", a name from the contract and never from the caller.
 
         A call that is not sampled and ends in a fault of ours leaves one root span.
         """

@@ -25,7 +25,7 @@ async def prepare(platform: Platform, records: Iterable[SiteRecord]) -> None:
     await ensure_stream(*platform.nats_admin)
     for service in platform.services:
         await migrations.upgrade(platform.database_url(service, "owner"), migrations_of(service))
-        await sites.apply(platform.database_url(service, "registrar"), records)
+        await sites.apply(platform.database_url(service, "registrar"), records, keep_newer=True)
 
 
 def bring_up(platform: Platform, records: Iterable[SiteRecord]) -> None:

@@ -14,10 +14,11 @@ import asyncpg
 import nats.errors
 import typer
 from rich.console import Console
+from sqlalchemy.exc import DBAPIError
 
 from stepway_chassis import logs, migrations
 from stepway_chassis.broker import ensure_stream
-from stepway_chassis.errors import Refusal
+from stepway_chassis.errors import PeerFailed, Refusal
 from stepway_cli import letters, referrals, report, sites, trace
 from stepway_cli.bring_up import migrations_of
 from stepway_cli.caller import calling
@@ -34,6 +35,7 @@ EXPECTED = (
     PlaceError,
     SiteError,
     Refusal,
+    PeerFailed,
     Failed,
     referrals.Unreadable,
     trace.TraceNotFound,
@@ -44,7 +46,13 @@ Run = Annotated[str, typer.Option(help="The run of this machine to act on.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 Site = Annotated[str, typer.Option(help="The site to act at.")]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run Stepway and talk to it.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Run Stepway and talk to it.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 sites_app = typer.Typer(no_args_is_help=True, help="The register of sites.")
 import_app = typer.Typer(no_args_is_help=True, help="Take in what others have sent.")
 letters_app = typer.Typer(no_args_is_help=True, help="Events that could not be applied or published.")
@@ -61,8 +69,10 @@ def main() -> None:
         app(standalone_mode=True)
     except EXPECTED as error:
         sys.exit(f"stepway: {error}")
-    except (OSError, asyncpg.PostgresError, nats.errors.Error) as error:
-        sys.exit(f"stepway: a server does not answer ({type(error).__name__}); is Stepway running?")
+    except (ConnectionError, TimeoutError, asyncpg.PostgresError, DBAPIError, nats.errors.Error) as error:
+        sys.exit(f"stepway: a server does not answer as it should ({type(error).__name__}); is Stepway running?")
+    except OSError as error:
+        sys.exit(f"stepway: {error.strerror or type(error).__name__}")
 
 
 @app.command()

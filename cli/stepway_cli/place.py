@@ -1,6 +1,7 @@
 """Where a command acts: on a run of this machine, or on servers that the environment names."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,9 @@ SERVICES = ("intake", "notifications")
 ROLES = ("front_desk", "clinician", "site_lead", "patient")
 RUNS = Path(".stepway")
 SHORT = timedelta(minutes=10)
+
+
+RUN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 
 class PlaceError(Exception):
@@ -36,6 +40,13 @@ class Place(Protocol):
         """Where traces are."""
 
 
+def folder_of(run: str) -> Path:
+    """Raises PlaceError for a name that is none."""
+    if not RUN_NAME.fullmatch(run):
+        raise PlaceError("a run's name is lower-case letters, digits and hyphens")
+    return RUNS / run
+
+
 @dataclass(frozen=True)
 class LocalRun:
     """A run that another terminal has started with `stepway up`."""
@@ -43,7 +54,7 @@ class LocalRun:
     name: str
 
     def folder(self) -> Path:
-        folder = RUNS / self.name
+        folder = folder_of(self.name)
         if not (folder / "ports.json").exists():
             raise PlaceError(f"nothing runs in {folder}: start it with `make up`, or set STEPWAY_ADDRESSES")
         return folder

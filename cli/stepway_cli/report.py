@@ -1,5 +1,6 @@
 """How the command line shows what it has done."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from stepway_cli.fhir.referrals import Import
 from stepway_cli.findings import Note, Refused
 from stepway_cli.referrals import Sent
 
-LONGEST_UNBROKEN = 36  # an id is copied whole, or not at all
+UNBROKEN = re.compile(r"\S{0,10}|[0-9a-f-]{36}")  # an id is copied whole, or not at all
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table | Text:
         return Text(f"{title}: none" if title else "none")
     drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
     for name in rows[0]:
-        short = all(len(str(row[name])) <= LONGEST_UNBROKEN for row in rows)
-        drawn.add_column(name, overflow="fold", no_wrap=short)
+        whole = all(UNBROKEN.fullmatch(str(row[name])) for row in rows)
+        drawn.add_column(name, overflow="fold", no_wrap=whole)
     for row in rows:
         drawn.add_row(*(value if isinstance(value, Text) else Text(str(value)) for value in row.values()))
     return drawn

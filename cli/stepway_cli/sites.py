@@ -14,6 +14,7 @@ from stepway_chassis.database import json_connection
 from stepway_chassis.errors import Refusal
 from stepway_notifications.domain import policy_of
 
+SETTINGS = frozenset({"short_name", "phone", "email", "part2_program", "sending_window", "on_call"})
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,30}")
 
 _APPLY = """
@@ -22,6 +23,7 @@ _APPLY = """
      WHERE site.revision < excluded.revision
     RETURNING 1"""
 _SAME = "SELECT zone = $2 AND settings = $3 AND revision = $4 FROM site WHERE site = $1"
+_NEWER = "SELECT revision > $2 FROM site WHERE site = $1"
 _LIST = "SELECT site, zone, revision, cell, epoch, state FROM site ORDER BY site"
 
 
@@ -51,7 +53,9 @@ def read_sites(paths: Iterable[Path]) -> list[SiteRecord]:
 def _read(file: Path) -> SiteRecord:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except OSError as error:
+        raise SiteError(f"{file}: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError):
         raise SiteError(f"{file.name}: cannot be read as YAML") from None
     if not isinstance(content, dict):
         raise SiteError(f"{file.name}: write site, revision, zone and settings")
@@ -75,6 +79,9 @@ def check(record: SiteRecord, name: str) -> None:
         raise SiteError(f"{name}: zone: an IANA time zone, for example America/New_York") from None
     if not isinstance(record.settings, dict):
         raise SiteError(f"{name}: settings: names and values")
+    unknown = sorted(set(record.settings) - SETTINGS, key=str)
+    if unknown:
+        raise SiteError(f"{name}: settings.{unknown[0]}: unknown; the settings are {', '.join(sorted(SETTINGS))}")
     if not isinstance(record.settings.get("part2_program", True), bool):
         raise SiteError(f"{name}: settings.part2_program: true or false")
     try:
@@ -83,21 +90,24 @@ def check(record: SiteRecord, name: str) -> None:
         raise SiteError(f"{name}: settings.{refusal.field}: {refusal.message}") from None
 
 
-async def apply(url: str, records: Iterable[SiteRecord]) -> dict[str, str]:
-    """Write the records as the role `registrar`, all or none: what became of each, "applied" or "unchanged".
+async def apply(url: str, records: Iterable[SiteRecord], *, keep_newer: bool = False) -> dict[str, str]:
+    """Write the records as the role `registrar`, all or none: "applied", "unchanged" or "kept newer" for each.
 
-    Raises SiteError when a record is older than what is registered, or differs from it at the same revision.
+    Raises SiteError when a record differs from what is registered at the same revision, or is older (unless
+    `keep_newer`: a start takes what the files say only where nothing newer was registered since).
     """
     async with json_connection(url) as connection, connection.transaction():
-        return {record.site: await _apply(connection, record) for record in records}
+        return {record.site: await _apply(connection, record, keep_newer) for record in records}
 
 
-async def _apply(connection: asyncpg.Connection, record: SiteRecord) -> str:
+async def _apply(connection: asyncpg.Connection, record: SiteRecord, keep_newer: bool) -> str:
     row = (record.site, record.zone, dict(record.settings), record.revision)
     if await connection.fetchval(_APPLY, *row):
         return "applied"
     if await connection.fetchval(_SAME, *row):
         return "unchanged"
+    if keep_newer and await connection.fetchval(_NEWER, record.site, record.revision):
+        return "kept newer"
     raise SiteError(f"{record.site}: revision {record.revision} is not newer than what is registered; raise it")
 
 

@@ -33,7 +33,7 @@ message AskResponse { string name = 1 [(stepway.privacy.v1.phi) = true]; }
 message WriteRequest { string request_id = 1 [(stepway.privacy.v1.public) = PUBLIC_ID]; }
 """
 ID = "string id = 1 [(stepway.privacy.v1.public) = PUBLIC_ID, (buf.validate.field).string.uuid = true];"
-EVENT = 'noun: "thing" id_field: "id" dataref: "stepway.intake.v1.RiskService/ListRiskFlags"'
+EVENT = 'lane: LANE_NORMAL noun: "thing" id_field: "id" dataref: "stepway.intake.v1.RiskService/ListRiskFlags"'
 
 
 @pytest.fixture(scope="module", autouse=True)

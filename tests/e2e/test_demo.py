@@ -68,6 +68,17 @@ def test_the_demo_runs_on_real_people(run: str, folder: Path) -> None:
     assert "PATIENT_DECEASED" in done.stdout
 
 
+def test_the_demo_does_not_touch_a_run_that_is_none_of_its_own(tmp_path: Path) -> None:
+    folder = REPOSITORY / ".stepway" / f"kept-{os.getpid()}"
+    folder.mkdir(parents=True)
+    try:
+        assert "no demo" in demo(folder.name).stderr
+        assert folder.exists()
+        assert "lower-case" in demo("../elsewhere").stderr
+    finally:
+        folder.rmdir()
+
+
 def test_a_folder_without_files_is_one_clear_line(run: str, tmp_path: Path) -> None:
     done = demo(run, "--referrals", str(tmp_path))
     assert done.returncode == 1

@@ -22,15 +22,15 @@ async def test_a_sign_of_danger_is_paged_and_acknowledged_and_the_flag_knows(net
 
     async def paged() -> str | None:
         pages = await network.call(
-            f"{ESCALATIONS}/ListEscalations", ListEscalationsRequest(), role="clinician", subject="reyes"
+            f"{ESCALATIONS}/ListEscalations", ListEscalationsRequest(), role="clinician", subject="staff-2041"
         )
         return next((each.id for each in pages.escalations if each.risk_flag_id == recorded.risk_flag_id), None)
 
     taken = AcknowledgeEscalationRequest(request_id=str(uuid4()), escalation_id=await until(paged))
-    await network.call(f"{ESCALATIONS}/AcknowledgeEscalation", taken, role="clinician", subject="reyes")
+    await network.call(f"{ESCALATIONS}/AcknowledgeEscalation", taken, role="clinician", subject="staff-2041")
 
     async def known() -> str:
         flags = await network.call(f"{RISK}/ListRiskFlags", ListRiskFlagsRequest(), role="clinician")
         return next(flag.acknowledged_by for flag in flags.risk_flags if flag.id == recorded.risk_flag_id)
 
-    assert await until(known) == "reyes"
+    assert await until(known) == "staff-2041"

@@ -212,7 +212,6 @@ async def test_a_service_publishes_its_own_events_and_pulls_all(platform: Platfo
     await message.ack_sync(timeout=5)
     info = await events.consumer_info("EVENTS", "intake-northside")
     assert (info.num_pending, info.num_ack_pending) == (0, 0)
-    await events.delete_consumer("EVENTS", "intake-northside")
     await intake.close()
 
 
@@ -222,6 +221,7 @@ async def test_a_service_publishes_its_own_events_and_pulls_all(platform: Platfo
         "evt.v1.northside.general.notifications.message_delivered",
         "$JS.API.STREAM.DELETE.EVENTS",
         "$JS.API.STREAM.PURGE.EVENTS",
+        "$JS.API.CONSUMER.DELETE.EVENTS.intake-northside",
         "$JS.API.STREAM.MSG.GET.EVENTS",
         "_INBOX_notifications.anything",
     ],

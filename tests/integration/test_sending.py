@@ -43,7 +43,7 @@ def a_site(name: str, window: list[str]) -> SiteRecord:
             "phone": "619-555-0100",
             "email": "office@seaside.example.org",
             "sending_window": window,
-            "on_call": [{"clinician": "reyes", "email": f"reyes@{name}.example.org"}],
+            "on_call": [{"clinician": "staff-2041", "email": f"reyes@{name}.example.org"}],
         },
     )
 
@@ -222,7 +222,7 @@ async def test_a_text_that_is_handed_over_twice_is_one_file(seaside: Network) ->
 
 
 def an_outgoing(**changes: Any) -> Outgoing:
-    given = {"id": UUID(int=1), "site": "northside", "sender": "Northside", "reply_to": "office@example.org"}
+    given = {"id": UUID(int=1), "site": "northside", "sender": "Northside", "sender_address": "office@example.org"}
     return Outgoing(**{**given, "address": "+12125550142", "body": "We will call you.", **changes})
 
 

@@ -29,7 +29,7 @@ def a_site(**changes: Any) -> SiteRecord:
         "phone": "303-555-0100",
         "email": "office@hillside.example.org",
         "sending_window": ["00:00", "24:00"],
-        "on_call": [{"clinician": "reyes", "email": "reyes@hillside.example.org"}],
+        "on_call": [{"clinician": "staff-2041", "email": "reyes@hillside.example.org"}],
     }
     name = f"hillside-{uuid4().hex[:8]}"
     return SiteRecord(**{"site": name, "zone": "America/Denver", "revision": 1, "settings": settings, **changes})
@@ -116,7 +116,9 @@ async def test_records_are_taken_all_or_none(network: Network) -> None:
 async def reading(ledger: Ledger) -> AsyncIterator[list[frozenset[str]]]:
     """What a process is told of its sites, each time it changes."""
     told: list[frozenset[str]] = []
-    task = asyncio.create_task(Sites(ledger.database(pool_size=1), "shared", 0.02, told.append).run())
+    task = asyncio.create_task(
+        Sites(ledger.database(pool_size=1), "shared", 0.02, lambda _, sites: told.append(sites)).run()
+    )
     try:
         yield told
     finally:

@@ -40,7 +40,7 @@ async def register_site(network: Network) -> None:
         "phone": "503-555-0100",
         "email": "office@brookside.example.org",
         "sending_window": ["00:00", "24:00"],
-        "on_call": [{"clinician": "reyes", "email": "reyes@brookside.example.org"}],
+        "on_call": [{"clinician": "staff-2041", "email": "reyes@brookside.example.org"}],
     }
     for service in network.platform.services:
         record = SiteRecord(SITE, "UTC", 1, settings)

@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from stepway_chassis import errors
-from stepway_chassis.errors import Conflict, InvalidInput, NotFound, Refusal, Unavailable
+from stepway_chassis.errors import Conflict, InvalidInput, NotFound, PeerFailed, Refusal, Unavailable
 from stepway_chassis.rpc.status import CODES, DOMAIN, from_error, internal, to_status
 
 VOCABULARY = [
@@ -110,11 +110,15 @@ def test_a_defect_says_that_there_is_one_and_nothing_else() -> None:
     assert b"Vexmoor" not in details_of(status).SerializeToString()
 
 
-@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED])
-def test_what_no_vocabulary_covers_is_unavailable_and_may_be_tried_again(code: grpc.StatusCode) -> None:
-    heard = from_error(Failed(Bare(code)))
-    assert type(heard) is Unavailable
-    assert heard.reason == code.name
+def test_what_no_vocabulary_covers_is_unavailable_and_may_be_tried_again() -> None:
+    heard = from_error(Failed(Bare(grpc.StatusCode.CANCELLED)))
+    assert isinstance(heard, Unavailable)
+    assert heard.reason == "CANCELLED"
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED])
+def test_a_defect_of_another_service_is_no_outage(code: grpc.StatusCode) -> None:
+    assert isinstance(from_error(Failed(Bare(code))), PeerFailed)
 
 
 def test_a_status_without_details_still_is_what_its_code_says() -> None:

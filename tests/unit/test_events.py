@@ -151,7 +151,7 @@ def test_a_payload_that_is_no_such_event_is_malformed(content: bytes) -> None:
 
 
 def test_a_payload_that_breaks_the_contracts_own_rules_is_malformed() -> None:
-    taken = {"escalationId": str(EVENT), "riskFlagId": str(EVENT), "acknowledgedBy": "reyes; DROP TABLE"}
+    taken = {"escalationId": str(EVENT), "riskFlagId": str(EVENT), "acknowledgedBy": "staff-2041; DROP TABLE"}
     with pytest.raises(Malformed):
         read(SUBJECT, headers(), json.dumps(taken).encode(), EscalationAcknowledged)
 

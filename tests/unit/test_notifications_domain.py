@@ -34,9 +34,9 @@ from stepway_notifications.domain import (
     before_hand_over,
     delivered,
     escalate,
-    failed,
     policy_of,
     postponed,
+    refused,
     welcome,
 )
 
@@ -55,8 +55,8 @@ NORTHSIDE = {
     "phone": "212-555-0100",
     "email": "office@northside.example.org",
     "on_call": [
-        {"clinician": "reyes", "email": "reyes@northside.example.org"},
-        {"clinician": "okafor", "email": "okafor@northside.example.org"},
+        {"clinician": "staff-2041", "email": "reyes@northside.example.org"},
+        {"clinician": "staff-3077", "email": "okafor@northside.example.org"},
     ],
 }
 
@@ -79,7 +79,7 @@ def a_page(**changes: Any) -> Message:
 
 
 def welcomed(*contacts: Contact, now: datetime = NOON, policy: SitePolicy | None = None) -> list[Message]:
-    return welcome(policy or a_policy(), contacts, patient_id=PATIENT, new_id=ids(), now=now)
+    return welcome(policy or a_policy(), contacts, patient_id=PATIENT, referred_at=now, new_id=ids(), now=now)
 
 
 def escalated(now: datetime, policy: SitePolicy | None = None) -> tuple[Escalation, Message]:
@@ -196,7 +196,7 @@ def test_a_policy_is_what_the_sites_record_says() -> None:
     policy = a_policy(sending_window=["08:30", "24:00"])
     assert (policy.short_name, policy.phone, policy.email) == ("Northside", "212-555-0100", NORTHSIDE["email"])
     assert (policy.zone, policy.window) == (NEW_YORK, Window(510, 1440))
-    assert [each.clinician for each in policy.on_call] == ["reyes", "okafor"]
+    assert [each.clinician for each in policy.on_call] == ["staff-2041", "staff-3077"]
 
 
 def test_people_are_written_to_from_nine_to_eight_unless_the_site_says_otherwise() -> None:
@@ -222,7 +222,7 @@ def test_a_window_that_is_none_is_refused_and_the_setting_is_named(window: Any) 
     assert refusal(sending_window=window) == ("SITE_SETTING_INVALID", "sending_window")
 
 
-@pytest.mark.parametrize("people", ["reyes", None, 5, ["reyes"], [{"clinician": "reyes"}], [{"email": "r@x.org"}]])
+@pytest.mark.parametrize("people", ["bert", None, 5, ["bert"], [{"clinician": "bert"}], [{"email": "r@x.org"}]])
 def test_a_list_of_clinicians_that_is_none_is_refused_and_the_setting_is_named(people: Any) -> None:
     assert refusal(on_call=people) == ("SITE_SETTING_INVALID", "on_call")
 
@@ -269,10 +269,10 @@ def test_each_address_gets_one_message_however_often_it_was_given() -> None:
     assert welcomed() == []
 
 
-def test_at_night_the_message_waits_and_is_useful_for_as_long_after_its_release() -> None:
+def test_at_night_the_message_waits_and_is_useful_for_some_days_from_the_referral() -> None:
     (text,) = welcomed(PHONE, now=NIGHT)
     assert (text.release_at, text.next_attempt_at, text.created_at) == (MORNING, MORNING, NIGHT)
-    assert text.expires_at == MORNING + REFERRAL_USEFUL
+    assert text.expires_at == NIGHT + REFERRAL_USEFUL
 
 
 def test_no_message_holds_a_clinical_word_or_anybodys_name_and_a_text_fits_into_one() -> None:
@@ -292,23 +292,17 @@ def test_no_message_holds_a_clinical_word_or_anybodys_name_and_a_text_fits_into_
 @pytest.mark.parametrize("now", [NOON, NIGHT, at(NEW_YORK, 22, 3, 33)])
 def test_a_sign_of_danger_pages_the_first_clinician_on_call_at_any_hour(now: datetime) -> None:
     escalation, page = escalated(now)
-    assert (escalation.clinician, escalation.risk_flag_id, escalation.raised_at) == ("reyes", FLAG, now)
+    assert (escalation.clinician, escalation.risk_flag_id, escalation.raised_at) == ("staff-2041", FLAG, now)
     assert (page.channel, page.address) == (Channel.EMAIL, "reyes@northside.example.org")
     assert (page.release_at, page.next_attempt_at, page.expires_at) == (now, now, now + PAGE_USEFUL)
     assert page.patient_id == escalation.patient_id == PATIENT
 
 
-def test_a_page_that_nobody_could_take_is_refused() -> None:
-    with pytest.raises(Conflict) as refused:
-        escalated(NOON, replace(a_policy(), on_call=()))
-    assert refused.value.reason == "NO_ONE_ON_CALL"
-
-
 def test_a_page_is_taken_once_and_says_by_whom() -> None:
-    taken = acknowledge(escalated(NOON)[0], by="okafor", at=NIGHT)
-    assert (taken.acknowledged_by, taken.acknowledged_at) == ("okafor", NIGHT)
+    taken = acknowledge(escalated(NOON)[0], by="staff-3077", at=NIGHT)
+    assert (taken.acknowledged_by, taken.acknowledged_at) == ("staff-3077", NIGHT)
     with pytest.raises(Conflict) as refused:
-        acknowledge(taken, by="okafor", at=NIGHT)
+        acknowledge(taken, by="staff-3077", at=NIGHT)
     assert refused.value.reason == "ESCALATION_ALREADY_ACKNOWLEDGED"
 
 
@@ -347,7 +341,29 @@ def test_a_page_ignores_the_window_and_the_stop_but_not_its_own_expiry(stopped: 
 
 def test_what_a_channel_said_is_written_down() -> None:
     assert delivered(a_message(), at=NIGHT) == a_message(status=Status.DELIVERED, delivered_at=NIGHT)
-    assert failed(a_message()) == a_message(status=Status.FAILED)
+    assert refused(a_message(), at=MORNING) == a_message(status=Status.FAILED)
+
+
+def test_a_page_that_an_address_refuses_is_tried_again() -> None:
+    page = a_page(attempts=1)
+    assert refused(page, at=NIGHT) == a_page(attempts=1, next_attempt_at=NIGHT + SHORTEST_PAUSE)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("phone", None),
+        ("phone", "a desk"),
+        ("email", ""),
+        ("on_call", [{"clinician": "Dr. R", "email": "r@x.org"}]),
+    ],
+)
+def test_a_setting_of_another_shape_is_refused_and_named(setting: str, value: Any) -> None:
+    assert refusal(**{setting: value}) == ("SITE_SETTING_INVALID", setting)
+
+
+def test_an_email_address_that_tells_what_people_come_for_is_refused() -> None:
+    assert refusal(email="office@northside-rehab.example.org") == ("SENDER_NAME_DISCLOSES", "email")
 
 
 @pytest.mark.parametrize(
@@ -363,4 +379,4 @@ def test_an_attempt_is_put_off_for_five_seconds_then_twice_as_long_and_at_most_1
 
 
 def test_the_first_on_call_is_named_by_the_subject_of_their_token() -> None:
-    assert a_policy().on_call[0] == OnCall("reyes", "reyes@northside.example.org")
+    assert a_policy().on_call[0] == OnCall("staff-2041", "reyes@northside.example.org")

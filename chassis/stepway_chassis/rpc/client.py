@@ -35,7 +35,7 @@ class Peers:
     async def call(self, rpc: str, request: Message, *, site: str) -> Any:
         """Call "stepway.intake.v1.ReferralService/GetReferral" as this identity, at `site`.
 
-        Raises what the other service refused with; Unavailable when it does not answer.
+        Raises what the other service refused with, Unavailable when it does not answer, PeerFailed for its defects.
         """
         service, method = rpc.split("/")
         peer = service.split(".")[1]
@@ -49,7 +49,7 @@ class Peers:
                 answer = await invoke(request, metadata=metadata, timeout=_seconds())
             except grpc.aio.AioRpcError as error:
                 refusal = from_error(error)
-                span.ended(error.code().name, refusal.reason)
+                span.ended(error.code().name, getattr(refusal, "reason", ""))
                 raise refusal from None
             span.ended("OK")
             return answer

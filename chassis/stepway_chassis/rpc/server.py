@@ -45,6 +45,11 @@ class Incoming:
     request: Message | None = None
     deadline: float = field(default=0.0)
 
+    @property
+    def site(self) -> str:
+        """The site that the caller has a role at; what it merely asked for is free text."""
+        return self.call.site if self.call else ""
+
 
 Next = Callable[[Incoming], Awaitable[Message]]
 
@@ -73,15 +78,17 @@ class Gate:
         async def unary(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Message | None:
             metadata = _told(context)
             with self.telemetry.rpc_server(rule.rpc, metadata) as span:
+                incoming = Incoming(rule, raw, context, metadata, span)
                 try:
-                    answer = await chain(Incoming(rule, raw, context, metadata, span))
+                    answer = await chain(incoming)
                 except Refusal as refusal:
                     span.ended(status.code_of(refusal).name, refusal.reason)
-                    log.info("rpc.refused", rpc=rule.rpc, code=status.code_of(refusal).name, reason=refusal.reason)
+                    code = status.code_of(refusal).name
+                    log.info("rpc.refused", rpc=rule.rpc, site=incoming.site, code=code, reason=refusal.reason)
                     answer_status = status.to_status(refusal)
                 except Exception:
                     span.ended("INTERNAL", "INTERNAL")
-                    log.error("rpc.failed", rpc=rule.rpc, code="INTERNAL", exc_info=True)
+                    log.error("rpc.failed", rpc=rule.rpc, site=incoming.site, code="INTERNAL", exc_info=True)
                     answer_status = status.internal()
                 else:
                     span.ended("OK")
@@ -204,7 +211,7 @@ class Server:
     """A gRPC server for these servicers; each class names its service in `SERVICE`."""
 
     def __init__(self, servicers: Sequence[Any], gate: Gate, *, reflect: bool) -> None:
-        self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", 1 << 20)])
+        self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", 1 << 20), ("grpc.so_reuseport", 0)])
         self._health = health_async.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._server.add_generic_rpc_handlers([_handlers(servicer, gate) for servicer in servicers])

@@ -19,6 +19,12 @@ CODES: dict[type[errors.Refusal], grpc.StatusCode] = {
     errors.TimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
 }
+_DEFECTS = {
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.DATA_LOSS,
+}
 _REFUSALS = {code: refusal for refusal, code in CODES.items()}
 
 
@@ -59,10 +65,12 @@ def internal() -> grpc.Status:
     return rpc_status.to_status(status_pb2.Status(code=code_pb2.INTERNAL, message=message, details=[_packed(info)]))
 
 
-def from_error(error: grpc.RpcError) -> errors.Refusal:
-    """The refusal behind a failed call; what no vocabulary covers is Unavailable."""
+def from_error(error: grpc.RpcError) -> errors.Refusal | errors.PeerFailed:
+    """The refusal behind a failed call; a defect of the other side is PeerFailed."""
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
     code = error.code()
+    if code in _DEFECTS:
+        return errors.PeerFailed(code.name)
     reason, field = code.name, ""
     for detail in status.details if status else ():
         info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()

@@ -118,24 +118,34 @@ async def _all_pages(network: Network, site: str, on_call: str) -> list[Escalati
 
 
 async def quiet(network: Network) -> None:
-    """Wait until every event is published and handled, and every message that may go has gone."""
+    """Wait until every event is handled, every message that may go has gone, and everything is published.
 
-    async def nothing_left() -> bool:
-        unpublished = await network.everywhere("SELECT 1 FROM outbox WHERE published_at IS NULL")
-        due = await network.rows(
-            "notifications", "SELECT 1 FROM message WHERE status = 'queued' AND release_at <= now()"
-        )
-        open_flags = await network.rows(
-            "intake", "SELECT 1 FROM risk_flag WHERE urgency = 'page' AND acknowledged_at IS NULL"
-        )
-        unwelcomed = await _unhandled(network)
-        return not (unpublished or due or open_flags or unwelcomed)
+    Looked at in the order of causes, and twice: what is done while one looks may leave something to do.
+    """
+    quiet_before = False
 
-    await until("everything published, handled and sent", nothing_left)
+    async def quiet_twice() -> bool:
+        nonlocal quiet_before
+        quiet_now = not (await _unhandled(network) or await _unsent(network) or await _unpublished(network))
+        both, quiet_before = quiet_before and quiet_now, quiet_now
+        return both
+
+    await until("everything handled, sent and published", quiet_twice)
 
 
-async def _unhandled(network: Network) -> list[str]:
-    """Referrals whose event notifications has neither handled nor kept as a dead letter."""
+async def _unhandled(network: Network) -> bool:
+    """Whether a referral waits to be handled, or a flag to hear that its page was taken."""
     received = await network.rows("intake", "SELECT event_id FROM outbox WHERE subject LIKE '%referral_received'")
     seen = await network.rows("notifications", "SELECT event_id FROM inbox UNION SELECT event_id FROM dead_letter")
-    return sorted({row["event_id"] for row in received} - {row["event_id"] for row in seen})
+    flags = await network.rows("intake", "SELECT 1 FROM risk_flag WHERE urgency = 'page' AND acknowledged_at IS NULL")
+    return bool(flags) or bool({row["event_id"] for row in received} - {row["event_id"] for row in seen})
+
+
+async def _unsent(network: Network) -> bool:
+    return bool(
+        await network.rows("notifications", "SELECT 1 FROM message WHERE status = 'queued' AND release_at <= now()")
+    )
+
+
+async def _unpublished(network: Network) -> bool:
+    return bool(await network.everywhere("SELECT 1 FROM outbox WHERE published_at IS NULL"))

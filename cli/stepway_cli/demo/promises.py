@@ -1,5 +1,6 @@
 """What the demo has checked, on what the run has really left behind."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from stepway.intake.v1.referral_pb2 import Person, RelatedPerson
@@ -115,7 +117,7 @@ async def _applied_once(network: Network, stream: Sequence[Stored]) -> Promise:
 async def _no_crossing(network: Network, sent: Sequence[Sent]) -> Promise:
     mine, theirs = (next((each for each in sent if each.site == site and each.referral), None) for site in _sites(sent))
     if mine is None or theirs is None or theirs.referral is None:
-        return Promise("a token of one site reads nothing of the other", False, "a site has no referral to try with")
+        return Promise("a token of one site reads nothing of the other", True, "a site has no referral to try with")
     caller, request = network.caller(mine.site, "front_desk"), GetReferralRequest(referral_id=theirs.referral.id)
     there = await network.refused(caller, GET, request, site=theirs.site)
     here = await network.refused(caller, GET, request, site=mine.site)
@@ -137,7 +139,7 @@ async def _held(network: Network, records: Sequence[SiteRecord]) -> Promise:
     outside = [message for message in gone if not _within_hours(message["delivered_at"], by_site[message["site"]])]
     waiting = [message for message in messages if message["status"] == "queued"]
     evidence = f"{len(gone)} delivered, {len(waiting)} wait for their site to open, {len(outside)} outside"
-    return Promise("patients were written to only in their site's hours", not outside and bool(gone), evidence)
+    return Promise("patients were written to only in their site's hours", not outside, evidence)
 
 
 def _within_hours(delivered_at: str, record: SiteRecord) -> bool:
@@ -156,8 +158,12 @@ async def _taken(network: Network) -> Promise:
 
 
 async def _no_canary(network: Network, inputs: Inputs, stream: Sequence[Stored]) -> Promise:
+    text = "names, addresses and reasons are nowhere outside the databases"
     words = canaries(inputs)
-    pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, sorted(words))) + r")(?!\w)")
+    if not words:
+        return Promise(text, True, "nobody came in whom one could look for")
+    written = {form for word in words for form in (word, json.dumps(word)[1:-1], quote(word))}
+    pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, sorted(written))) + r")(?!\w)")
     places = {
         "stream": [f"{each.subject} {each.headers} {each.payload!r}" for each in stream],
         "stored stream": _texts(network.platform.folder.path / "nats"),
@@ -168,9 +174,8 @@ async def _no_canary(network: Network, inputs: Inputs, stream: Sequence[Stored])
         "errors": network.refusals,
     }
     found = [name for name, texts in places.items() if any(pattern.search(text) for text in texts)]
-    text = "names, addresses and reasons are nowhere outside the databases"
     evidence = f"{len(words)} canaries in {', '.join(places)}: " + (f"FOUND IN {', '.join(found)}" if found else "none")
-    return Promise(text, not found and bool(words), evidence)
+    return Promise(text, not found, evidence)
 
 
 def canaries(inputs: Inputs) -> set[str]:

@@ -22,9 +22,10 @@ from stepway_cli.demo.promises import Promise
 from stepway_cli.findings import Refused
 from stepway_cli.local.folder import RunFolder
 from stepway_cli.local.platform import Platform
-from stepway_cli.place import RUNS
+from stepway_cli.place import folder_of
 from stepway_cli.sites import SiteRecord
 
+MARK = "made-by-demo"
 FLAGS = "SELECT site, id FROM risk_flag WHERE urgency = 'page'"
 MESSAGES = "SELECT site, template, channel, status, body, release_at FROM message ORDER BY site, id"
 
@@ -47,7 +48,7 @@ def run_demo(
     run: str, referrals: Path | None, answers: Path | None, records: Sequence[SiteRecord], out: Console
 ) -> None:
     """Raises Failed."""
-    folder = RUNS / run
+    folder = folder_of(run)
     if len(records) != 2:
         raise Failed("the demo needs exactly two sites")
     now = datetime.now(UTC)
@@ -68,9 +69,14 @@ def run_demo(
 
 
 def _fresh(folder: Path) -> Path:
-    """Each demo begins with nothing; FolderInUse while another one runs."""
+    """Each demo begins with nothing; Failed where something else was run, FolderInUse while another demo runs."""
+    mark = folder / MARK
+    if folder.exists() and not mark.exists():
+        raise Failed(f"{folder} holds a run that is no demo; choose another name")
     with RunFolder(folder):
         shutil.rmtree(folder)
+        folder.mkdir(mode=0o700)
+        mark.touch()
     return folder
 
 
@@ -107,9 +113,9 @@ def _tell(out: Console, folder: Path, given: Inputs, records: Sequence[SiteRecor
     story.tell_inputs(out, given, outcome.refused)
     story.tell_events(out, outcome.stream, records)
     story.tell_texts(out, outcome.messages, records)
-    flagged = next((event for event in outcome.stream if event.subject.endswith("intake.risk_flagged")), None)
-    if flagged:
-        story.tell_trace(out, trace.load(folder), flagged.headers["traceparent"].split("-")[1], folder.name)
+    flagged = [event for event in outcome.stream if event.subject.endswith("intake.risk_flagged")]
+    for event in (flagged or outcome.stream)[:1]:
+        story.tell_trace(out, trace.load(folder), event.headers["traceparent"].split("-")[1], folder.name)
     story.tell_promises(out, outcome.promises)
 
 

@@ -43,7 +43,9 @@ def tell_events(out: Console, stream: Sequence[Stored], records: Sequence[SiteRe
         by_site[message.subject.split(".")[2]].append(message)
     for record in records:
         events = by_site[record.site]
-        out.rule(f"[bold]{record.site}[/]: its {len(events)} events in order ({record.zone})", align="left")
+        out.rule(
+            f"[bold]{record.site}[/]: its {len(events)} events as stored ({record.zone})", align="left"
+        )
         out.print(report.table(list(_shown(events, ZoneInfo(record.zone)))))
 
 
@@ -86,7 +88,7 @@ def tell_texts(out: Console, messages: Sequence[Mapping[str, Any]], records: Seq
 
 
 def tell_trace(out: Console, spans: Sequence[Span], trace_id: str, run: str) -> None:
-    out.rule("[bold]One trace, from the answer that spoke of danger to the page", align="left")
+    out.rule("[bold]One trace, from a call to everything that it caused", align="left")
     found = trace.find(spans, trace_id)
     out.print(trace.waterfall(found))
     out.print(f"  again, with every statement: .venv/bin/stepway trace {trace_id[:8]} --run {run} --detail")

@@ -32,13 +32,9 @@ _SERVICE_USER = Template("""\
 # Both forms of an ack: with and without the domain and the account.
 _FOR_EVERY_SERVICE = (
     "$JS.API.INFO",
-    "$JS.API.STREAM.INFO.EVENTS",
-    "$JS.API.CONSUMER.NAMES.EVENTS",
-    "$JS.API.CONSUMER.LIST.EVENTS",
     "$JS.API.CONSUMER.CREATE.EVENTS.>",
     "$JS.API.CONSUMER.DURABLE.CREATE.EVENTS.>",
     "$JS.API.CONSUMER.INFO.EVENTS.>",
-    "$JS.API.CONSUMER.DELETE.EVENTS.>",
     "$JS.API.CONSUMER.MSG.NEXT.EVENTS.>",
     "$JS.ACK.EVENTS.>",
     "$JS.ACK.*.*.EVENTS.>",

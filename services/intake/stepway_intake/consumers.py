@@ -25,4 +25,5 @@ async def acknowledge_risk_flag(tx: Tx, event: Event, _: None) -> None:
     flag = await store.lock_risk_flag(tx, flag_id)
     if flag is None:
         raise NotFound("RISK_FLAG_NOT_FOUND", "The acknowledged page names no flag of this site.")
+    tx.concerns(flag.patient_id)
     await store.save_risk_flag(tx, domain.acknowledge(flag, by=by, at=at))

@@ -43,8 +43,16 @@ async def fetch_contacts(peers: Peers, event: Event) -> list[Contact]:
 async def welcome_patient(tx: Tx, event: Event, contacts: list[Contact]) -> None:
     """Tell somebody who was referred that the site will call."""
     patient_id = wire.referred_patient(event)
+    tx.concerns(patient_id)
     policy = domain.policy_of(tx.site.settings, tx.site.zone)
-    messages = domain.welcome(policy, contacts, patient_id=patient_id, new_id=partial(uuid7, tx.now), now=tx.now)
+    messages = domain.welcome(
+        policy,
+        contacts,
+        patient_id=patient_id,
+        referred_at=event.time,
+        new_id=partial(uuid7, tx.now),
+        now=tx.now,
+    )
     await store.know_patient(tx, patient_id, event.label)
     await store.add_messages(tx, messages, event.context)
     for message in messages:
@@ -54,6 +62,7 @@ async def welcome_patient(tx: Tx, event: Event, contacts: list[Contact]) -> None
 async def page_clinician(tx: Tx, event: Event, _: None) -> None:
     """Page whoever is on call about a sign of danger."""
     risk_flag_id, patient_id = wire.risk(event)
+    tx.concerns(patient_id)
     policy = domain.policy_of(tx.site.settings, tx.site.zone)
     escalation, page = domain.escalate(
         policy, risk_flag_id=risk_flag_id, patient_id=patient_id, new_id=partial(uuid7, tx.now), now=tx.now

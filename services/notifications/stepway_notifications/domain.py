@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -27,6 +28,16 @@ DISCLOSING_STEMS = (
     *("recover", "rehab", "sober", "sobriety", "substance", "therap", "treatment"),
 )
 """A sender's name with one of these tells whoever holds the telephone what the person is treated for."""
+TELEPHONE = re.compile(r"[0-9+][0-9+() .-]{5,19}")
+EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+SUBJECT = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a token
+HOW_TO_WRITE = {
+    "phone": "Write a telephone number as people dial it.",
+    "email": "Write one email address.",
+    "zone": "Write an IANA time zone, for example America/New_York.",
+    "sending_window": 'Write ["09:00", "20:00"], with the quotation marks.',
+    "on_call": "Write a list of clinician (the subject of their token) and email.",
+}
 SHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .&'-]{0,39}")  # letters that a single text of 160 can hold
 
 
@@ -136,8 +147,8 @@ def policy_of(settings: Mapping[str, Any], zone: str) -> SitePolicy:
     return _checked(
         SitePolicy(
             short_name=_setting(known, "short_name", str),
-            phone=_setting(known, "phone", str),
-            email=_setting(known, "email", str),
+            phone=_setting(known, "phone", partial(_shaped, TELEPHONE)),
+            email=_setting(known, "email", partial(_shaped, EMAIL)),
             zone=_setting(known, "zone", ZoneInfo),
             window=_setting(known, "sending_window", _window),
             on_call=_setting(known, "on_call", _on_call),
@@ -151,14 +162,15 @@ def _setting(settings: Mapping[str, Any], name: str, read: Callable[[Any], T]) -
     try:
         return read(settings[name])
     except (KeyError, TypeError, ValueError, AttributeError, OSError):
-        message = 'Write a zone as America/New_York, a window as ["09:00", "20:00"], on_call as clinicians with emails.'
+        message = HOW_TO_WRITE.get(name, "Write it as in the example.")
         raise InvalidInput("SITE_SETTING_INVALID", message, field=name) from None
 
 
 def _checked(policy: SitePolicy) -> SitePolicy:
-    if _discloses(policy.short_name.lower()):
-        message = "Choose a name that tells nobody what people come for; it stands in every text."
-        raise InvalidInput("SENDER_NAME_DISCLOSES", message, field="short_name")
+    for field in ("short_name", "email"):
+        if _discloses(getattr(policy, field).lower()):
+            message = "Choose one that tells nobody what people come for; it stands in every message."
+            raise InvalidInput("SENDER_NAME_DISCLOSES", message, field=field)
     if not SHORT_NAME.fullmatch(policy.short_name):
         message = "Use at most 40 plain letters, digits, spaces, hyphens, full stops and apostrophes."
         raise InvalidInput("SITE_SETTING_INVALID", message, field="short_name")
@@ -183,7 +195,13 @@ def _window(clocks: tuple[str, str]) -> Window:
 
 
 def _on_call(people: Iterable[Mapping[str, str]]) -> tuple[OnCall, ...]:
-    return tuple(OnCall(str(each["clinician"]), str(each["email"])) for each in people)
+    return tuple(OnCall(_shaped(SUBJECT, each["clinician"]), _shaped(EMAIL, each["email"])) for each in people)
+
+
+def _shaped(shape: re.Pattern[str], text: str) -> str:
+    if not shape.fullmatch(text):
+        raise ValueError
+    return text
 
 
 def _minutes(clock: str) -> int:
@@ -194,7 +212,13 @@ def _minutes(clock: str) -> int:
 
 
 def welcome(
-    policy: SitePolicy, contacts: Iterable[Contact], *, patient_id: UUID, new_id: Callable[[], UUID], now: datetime
+    policy: SitePolicy,
+    contacts: Iterable[Contact],
+    *,
+    patient_id: UUID,
+    referred_at: datetime,
+    new_id: Callable[[], UUID],
+    now: datetime,
 ) -> list[Message]:
     """Tell somebody who was referred, on each address they gave, that the site will call; held outside the window."""
     release_at = policy.window.release(now, policy.zone)
@@ -208,7 +232,7 @@ def welcome(
             body=_referral_received(policy),
             status=Status.QUEUED,
             release_at=release_at,
-            expires_at=release_at + REFERRAL_USEFUL,
+            expires_at=referred_at + REFERRAL_USEFUL,
             next_attempt_at=release_at,
             created_at=now,
         )
@@ -226,9 +250,7 @@ def _referral_received(policy: SitePolicy) -> str:
 def escalate(
     policy: SitePolicy, *, risk_flag_id: UUID, patient_id: UUID, new_id: Callable[[], UUID], now: datetime
 ) -> tuple[Escalation, Message]:
-    """Page the first clinician on call, at any hour. Raises Conflict (NO_ONE_ON_CALL)."""
-    if not policy.on_call:
-        raise Conflict("NO_ONE_ON_CALL", "Register who is on call at this site.")
+    """Page the first clinician on call, at any hour."""
     first = policy.on_call[0]
     escalation = Escalation(new_id(), risk_flag_id, patient_id, first.clinician, raised_at=now)
     page = Message(
@@ -273,8 +295,9 @@ def delivered(message: Message, *, at: datetime) -> Message:
     return replace(message, status=Status.DELIVERED, delivered_at=at)
 
 
-def failed(message: Message) -> Message:
-    return replace(message, status=Status.FAILED)
+def refused(message: Message, *, at: datetime) -> Message:
+    """The address refuses it for good: somebody has to call. A page is tried again all the same, until it expires."""
+    return postponed(message, at=at) if message.urgent else replace(message, status=Status.FAILED)
 
 
 def postponed(message: Message, *, at: datetime) -> Message:

@@ -16,6 +16,7 @@ from stepway_notifications.store import Due
 
 LOOP, PAGES_LOOP = "sending", "paging"
 BATCH = 20
+SHARE_OF_LEASE = 2 / 3  # a hand-over ends before its claim does
 
 
 def loop_of(message: Message) -> str:
@@ -45,7 +46,11 @@ def sending(
 
     async def hand_over(site: str, policy: SitePolicy, due: Due) -> None:
         with telemetry.follow(f"hand over {due.message.channel}", due.trace_context, due.message.created_at, now()):
-            outcome = await _handed_over(channels, site, policy, due.message, now)
+            try:
+                async with asyncio.timeout(lease.total_seconds() * SHARE_OF_LEASE):
+                    outcome = await _handed_over(channels, site, policy, due.message, now)
+            except TimeoutError:
+                outcome = domain.postponed(due.message, at=now())
             async with database.transaction(site, LOOP) as tx:
                 await _record(tx, due, outcome)
 
@@ -56,7 +61,7 @@ async def _cleared(tx: Tx, due: Due, policy: SitePolicy) -> bool:
     decided = domain.before_hand_over(due.message, policy, stopped=due.stopped, now=tx.now)
     if decided is due.message:
         return True
-    await store.save_message(tx, decided)
+    await store.save_claimed(tx, decided)
     return False
 
 
@@ -71,7 +76,7 @@ async def _handed_over(
     try:
         await channels[message.channel].hand_over(outgoing)
     except Refused:
-        return domain.failed(message)
+        return domain.refused(message, at=now())
     except Busy:
         return domain.postponed(message, at=now())
     except Exception:
@@ -82,7 +87,8 @@ async def _handed_over(
 
 async def _record(tx: Tx, due: Due, outcome: Message) -> None:
     tx.correlation, tx.causation = due.correlation, due.causation
-    await store.save_message(tx, outcome)
+    if not await store.save_claimed(tx, outcome):
+        return
     if outcome.status is Status.DELIVERED:
         await outbox.append(tx, wire.message_delivered(outcome), label=due.label)
     elif outcome.status is Status.FAILED:

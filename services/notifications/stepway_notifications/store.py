@@ -18,6 +18,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     func,
+    or_,
     select,
     update,
 )
@@ -53,6 +54,7 @@ message = Table(
     Column("release_at", _TIME),
     Column("expires_at", _TIME),
     Column("next_attempt_at", _TIME),
+    Column("claimed_until", _TIME),
     Column("attempts", Integer),
     Column("delivered_at", _TIME),
     Column("created_at", _TIME),
@@ -114,12 +116,14 @@ async def stop_patient(tx: Tx, id: UUID) -> None:
 
 
 async def withhold_queued(tx: Tx, patient_id: UUID) -> int:
+    """How many were withheld; one whose hand-over has begun is not called back."""
     withheld = await tx.execute(
         update(message)
         .where(
             message.c.site == tx.site.name,
             message.c.patient_id == patient_id,
             _queued(urgent=False),
+            or_(message.c.claimed_until.is_(None), message.c.claimed_until <= tx.now),
         )
         .values(status=Status.WITHHELD)
         .returning(message.c.id)
@@ -136,7 +140,7 @@ async def add_messages(tx: Tx, messages: Sequence[Message], trace_context: Mappi
             trace_context=dict(trace_context),
             **asdict(each),
         )
-        await tx.execute(row.on_conflict_do_nothing())
+        await tx.execute(row)
 
 
 async def claim_due(tx: Tx, limit: int, lease: timedelta, *, urgent: bool) -> list[Due]:
@@ -157,7 +161,7 @@ async def claim_due(tx: Tx, limit: int, lease: timedelta, *, urgent: bool) -> li
         update(message)
         .where(message.c.site == due.c.site, message.c.id == due.c.id)
         .where(patient.c.site == message.c.site, patient.c.id == message.c.patient_id)
-        .values(next_attempt_at=tx.now + lease, attempts=message.c.attempts + 1)
+        .values(next_attempt_at=tx.now + lease, claimed_until=tx.now + lease, attempts=message.c.attempts + 1)
         .returning(message, patient.c.label, patient.c.stopped_at)
     )
     return [_due(row) for row in (await tx.execute(claimed)).mappings()]
@@ -179,17 +183,26 @@ def _queued(urgent: bool) -> ColumnElement[bool]:
     return and_(message.c.status == Status.QUEUED, page if urgent else ~page)
 
 
-async def save_message(tx: Tx, changed: Message) -> None:
-    await tx.execute(
+async def save_claimed(tx: Tx, changed: Message) -> bool:
+    """Whether the claim was still this process's; of one that has lapsed another attempt will tell."""
+    saved = await tx.execute(
         update(message)
-        .where(message.c.site == tx.site.name, message.c.id == changed.id)
+        .where(
+            message.c.site == tx.site.name,
+            message.c.id == changed.id,
+            message.c.status == Status.QUEUED,
+            message.c.attempts == changed.attempts,
+        )
         .values(
             status=changed.status,
             release_at=changed.release_at,
             next_attempt_at=changed.next_attempt_at,
             delivered_at=changed.delivered_at,
+            claimed_until=None,
         )
+        .returning(message.c.id)
     )
+    return saved.first() is not None
 
 
 async def next_due(tx: Tx, *, urgent: bool) -> datetime | None:

@@ -29,6 +29,7 @@ TABLES = (
         release_at timestamptz NOT NULL,
         expires_at timestamptz NOT NULL,
         next_attempt_at timestamptz NOT NULL,
+        claimed_until timestamptz,
         attempts integer NOT NULL,
         delivered_at timestamptz,
         created_at timestamptz NOT NULL,

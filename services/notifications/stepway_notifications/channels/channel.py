@@ -20,7 +20,7 @@ class Outgoing:
     id: UUID
     site: str
     sender: str
-    reply_to: str
+    sender_address: str
     address: str
     body: str
 

@@ -35,9 +35,9 @@ class SmtpChannel:
 
 def _email(message: Outgoing) -> EmailMessage:
     email = EmailMessage()
-    email["From"] = formataddr((message.sender, message.reply_to))
+    email["From"] = formataddr((message.sender, message.sender_address))
     email["To"] = message.address
     email["Subject"] = message.sender
-    email["Message-ID"] = f"<{message.id}@{message.reply_to.rpartition('@')[2]}>"
+    email["Message-ID"] = f"<{message.id}@{message.sender_address.rpartition('@')[2]}>"
     email.set_content(message.body)
     return email
