@@ -19,8 +19,9 @@ from grpc_tools import protoc
 from stepway_chassis import contracts, schema
 from stepway_chassis.app import App, Runtime, Wiring
 from stepway_chassis.call import Call, Caller, Kind, Scope, current
-from stepway_chassis.database import Database, Tx
+from stepway_chassis.database import Database
 from stepway_chassis.loops import Loop
+from stepway_chassis.transaction import Tx
 from stepway_cli.tokens import AUDIENCE
 from tests.data import REPOSITORY
 from tests.network import Network

@@ -1,12 +1,9 @@
 """Who did what to whose record, why, and with which outcome: a row in the same transaction."""
 
-from typing import TYPE_CHECKING
-
 from opentelemetry import trace
 from sqlalchemy import text
 
-if TYPE_CHECKING:
-    from stepway_chassis.database import Tx
+from stepway_chassis.transaction import Tx
 
 _RECORD = text(
     "INSERT INTO audit (site, actor, actor_kind, action, people, purpose, outcome, reason, trace_id)"
@@ -14,7 +11,7 @@ _RECORD = text(
 )
 
 
-async def record(tx: "Tx", outcome: str, *, reason: str = "") -> None:
+async def record(tx: Tx, outcome: str, *, reason: str = "") -> None:
     """`outcome` is DONE, REPEATED or REFUSED; `reason` is the refusal's."""
     row = {
         "site": tx.site.name,

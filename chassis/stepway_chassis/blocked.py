@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import text
 
-if TYPE_CHECKING:
-    from stepway_chassis.database import Tx
+from stepway_chassis.transaction import Tx
 
 _LIST = text(
     "SELECT aggregate_id AS id, aggregate_type, event_id, reason, blocked_at FROM outbox_blocked"
@@ -28,12 +26,12 @@ class Blocked:
     blocked_at: datetime
 
 
-async def listed(tx: "Tx") -> list[Blocked]:
+async def listed(tx: Tx) -> list[Blocked]:
     rows = await tx.execute(_LIST, {"site": tx.site.name})
     return [Blocked(**row) for row in rows.mappings()]
 
 
-async def release(tx: "Tx", aggregate: UUID) -> bool:
+async def release(tx: Tx, aggregate: UUID) -> bool:
     """Let the relay try this aggregate's events again; whether it was blocked."""
     released = await tx.execute(_RELEASE, {"site": tx.site.name, "id": aggregate})
     return released.first() is not None

@@ -1,23 +1,21 @@
 """Transactions: one way into a site, one way to run a command, and what the database's own errors mean."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, TypeVar
-from uuid import UUID
 
 import asyncpg
 from google.protobuf.message import Message
-from sqlalchemy import CursorResult, Executable, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from stepway_chassis import audit, idempotency
 from stepway_chassis.call import Call, Caller, Kind, Scope, current
-from stepway_chassis.errors import Denied, InvalidInput, NotFound, Refusal, TimedOut, Unavailable
+from stepway_chassis.errors import InvalidInput, NotFound, Refusal, TimedOut, Unavailable
+from stepway_chassis.transaction import Site, Tx
 
 R = TypeVar("R", bound=Message)
 Q = TypeVar("Q", bound=Message)
@@ -38,57 +36,6 @@ _REFUSALS: dict[str, tuple[type[Refusal], str, str]] = {
     "22P05": (InvalidInput, "TEXT_NOT_STORABLE", "A text holds a character that cannot be stored, such as NUL."),
 }
 _CONNECTION_LOST = ("08", "57P", "53", "25P")  # classes: connection, operator intervention, resources, idle timeout
-
-
-@dataclass(frozen=True)
-class Site:
-    """The site that a transaction has entered: its IANA zone and its registered settings."""
-
-    name: str
-    zone: str
-    settings: Mapping[str, Any]
-
-
-@dataclass
-class Tx:
-    """An open transaction inside one site.
-
-    `correlation` and `causation` are what the events announced in it will carry; a consumer's transaction takes them
-    from the event that it handles.
-    """
-
-    connection: AsyncConnection
-    site: Site
-    caller: Caller
-    scope: Scope
-    action: str
-    purpose: str
-    now: datetime
-    correlation: str = ""
-    causation: str = ""
-    people: list[UUID] = field(default_factory=list)
-    concerned: bool = False
-    work_left: bool = False  # the relay or a loop has something to do after the commit
-
-    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
-        return await self.connection.execute(statement, parameters)
-
-    def concerns(self, *people: UUID, held_by: str | None = None) -> None:
-        """Say whose records this call touches, for the audit and for the reach of the caller's role.
-
-        `held_by` is the subject whom the record was given to (ASSIGNED) or is about (SELF); left out, it is the person.
-        Raises Denied when the record lies outside the caller's scope; a handler turns that into its own NOT_FOUND by
-        calling `within` first.
-        """
-        self.concerned = True
-        self.people.extend(people)
-        holders = [held_by] if held_by is not None else [str(person) for person in people]
-        if not all(self.within(holder) for holder in holders):
-            raise Denied("OUT_OF_SCOPE", "The record is not the caller's.")
-
-    def within(self, holder: str) -> bool:
-        """Whether a record of this holder lies inside the caller's scope."""
-        return self.scope is Scope.SITE or holder == self.caller.subject
 
 
 class Database:

@@ -9,10 +9,11 @@ from uuid import UUID
 from sqlalchemy import text
 
 from stepway_chassis import loops
-from stepway_chassis.database import Database, Tx
+from stepway_chassis.database import Database
 from stepway_chassis.deliveries import Deliveries, Delivery, Handler, Outcome
 from stepway_chassis.errors import NotFound
 from stepway_chassis.loops import Loop
+from stepway_chassis.transaction import Tx
 
 LOOP = "dead_letters"
 AGAIN = timedelta(seconds=5)

@@ -14,11 +14,12 @@ from sqlalchemy import text
 
 from stepway_chassis import audit, events, inbox
 from stepway_chassis.contracts import event_rule
-from stepway_chassis.database import Contended, Database, Tx
+from stepway_chassis.database import Contended, Database
 from stepway_chassis.errors import Denied, Refusal, TimedOut, Unauthenticated, Unavailable
 from stepway_chassis.events import Event
 from stepway_chassis.logs import log
 from stepway_chassis.telemetry import Telemetry
+from stepway_chassis.transaction import Tx
 
 Facts = TypeVar("Facts")
 TOO_OLD = timedelta(days=89)  # the inbox remembers 90 days; what is older cannot be told from a repeat

@@ -1,15 +1,13 @@
 """One request_id, one effect: the answer of a command, kept with the command's own transaction."""
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf.message import Message
 from sqlalchemy import text
 
 from stepway_chassis.errors import Conflict
-
-if TYPE_CHECKING:
-    from stepway_chassis.database import Tx
+from stepway_chassis.transaction import Tx
 
 _CLAIM = text(
     "INSERT INTO idempotency (site, subject, rpc, request_id, request_hash)"
@@ -25,7 +23,7 @@ _FINISH = text(
 )
 
 
-async def begin(tx: "Tx", request: Message) -> bytes | None:
+async def begin(tx: Tx, request: Message) -> bytes | None:
     """Claim the request_id; None means go on, bytes are the answer that was given before, about the same people.
 
     A concurrent twin waits here until the first has committed or rolled back.
@@ -42,12 +40,12 @@ async def begin(tx: "Tx", request: Message) -> bytes | None:
     return bytes(stored.response)
 
 
-async def finish(tx: "Tx", request: Message, answer: Message) -> None:
+async def finish(tx: Tx, request: Message, answer: Message) -> None:
     kept = {"response": answer.SerializeToString(), "people": [str(person) for person in tx.people]}
     await tx.execute(_FINISH, {**_key(tx, request), **kept})
 
 
-def _key(tx: "Tx", request: Any) -> dict[str, str]:
+def _key(tx: Tx, request: Any) -> dict[str, str]:
     return {"site": tx.site.name, "subject": tx.caller.subject, "rpc": tx.action, "request_id": request.request_id}
 
 

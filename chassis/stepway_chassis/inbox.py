@@ -1,12 +1,10 @@
 """What a consumer has handled: a row in the same transaction as the effect."""
 
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import text
 
-if TYPE_CHECKING:
-    from stepway_chassis.database import Tx
+from stepway_chassis.transaction import Tx
 
 _CLAIM = text(
     "INSERT INTO inbox (site, consumer, event_id) VALUES (:site, :consumer, :event_id)"
@@ -23,31 +21,31 @@ _COUNT = text(
 )
 
 
-async def claim(tx: "Tx", consumer: str, event_id: UUID) -> bool:
+async def claim(tx: Tx, consumer: str, event_id: UUID) -> bool:
     """Whether this event is still to be handled by this consumer."""
     row = await tx.execute(_CLAIM, _key(tx, consumer, event_id))
     return row.first() is not None
 
 
-async def handled(tx: "Tx", consumer: str, event_id: UUID) -> bool:
+async def handled(tx: Tx, consumer: str, event_id: UUID) -> bool:
     found = await tx.execute(_HANDLED, _key(tx, consumer, event_id))
     return found.first() is not None
 
 
-async def settle(tx: "Tx", consumer: str, event_id: UUID) -> None:
+async def settle(tx: Tx, consumer: str, event_id: UUID) -> None:
     """It is handled: forget its failures and its dead letter."""
     await tx.execute(_SETTLE, _key(tx, consumer, event_id))
     await forgive(tx, consumer, event_id)
 
 
-async def forgive(tx: "Tx", consumer: str, event_id: UUID) -> None:
+async def forgive(tx: Tx, consumer: str, event_id: UUID) -> None:
     await tx.execute(_FORGIVE, _key(tx, consumer, event_id))
 
 
-async def count_failure(tx: "Tx", consumer: str, event_id: UUID, error_type: str) -> int:
+async def count_failure(tx: Tx, consumer: str, event_id: UUID, error_type: str) -> int:
     counted = await tx.execute(_COUNT, {**_key(tx, consumer, event_id), "error_type": error_type})
     return int(counted.scalar_one())
 
 
-def _key(tx: "Tx", consumer: str, event_id: UUID) -> dict[str, str | UUID]:
+def _key(tx: Tx, consumer: str, event_id: UUID) -> dict[str, str | UUID]:
     return {"site": tx.site.name, "consumer": consumer, "event_id": event_id}

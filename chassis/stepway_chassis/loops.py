@@ -5,16 +5,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
 from stepway_chassis.database import Database, translated
 from stepway_chassis.errors import Refusal
 from stepway_chassis.logs import log
-
-if TYPE_CHECKING:
-    from stepway_chassis.database import Tx
+from stepway_chassis.transaction import Tx
 
 FAILED_PAUSE = timedelta(seconds=3)
 LEASE = timedelta(seconds=60)  # after this long without word, another replica looks after the site
@@ -47,7 +44,7 @@ class Loop:
     round: Callable[[str], Awaitable[datetime | None]]
 
 
-async def wake(tx: "Tx", loop: str, at: datetime) -> None:
+async def wake(tx: Tx, loop: str, at: datetime) -> None:
     """Have `loop` visit this site at `at`, or earlier if it was to come earlier."""
     await tx.execute(_WAKE, {"site": tx.site.name, "loop": loop, "at": at})
     tx.work_left = True

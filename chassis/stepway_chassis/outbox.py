@@ -1,7 +1,7 @@
 """Events that leave with the transaction that made them true."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
@@ -12,9 +12,7 @@ from sqlalchemy import text
 
 from stepway_chassis.contracts import EventRule, event_rule
 from stepway_chassis.ids import uuid7
-
-if TYPE_CHECKING:
-    from stepway_chassis.database import Tx
+from stepway_chassis.transaction import Tx
 
 PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')  # CloudEvents HTTP/NATS header rule
 
@@ -35,7 +33,7 @@ _INSERT = text(
 )
 
 
-async def append(tx: "Tx", *messages: Message, label: str) -> None:
+async def append(tx: Tx, *messages: Message, label: str) -> None:
     """Announce these events when, and only when, `tx` commits.
 
     `label` is the confidentiality label of the record that they are about, a token of the subject. Events of one
@@ -50,9 +48,7 @@ async def append(tx: "Tx", *messages: Message, label: str) -> None:
     tx.work_left = True
 
 
-async def _append_chain(
-    tx: "Tx", noun: str, aggregate: UUID, chain: list[tuple[EventRule, Message]], label: str
-) -> None:
+async def _append_chain(tx: Tx, noun: str, aggregate: UUID, chain: list[tuple[EventRule, Message]], label: str) -> None:
     head = {"site": tx.site.name, "type": noun, "id": aggregate}
     head_row = (await tx.execute(_ADVANCE, {**head, "n": len(chain)})).one()
     seq, last_by_type = head_row.seq, head_row.last_by_type
@@ -70,7 +66,7 @@ async def _append_chain(
     await tx.execute(_INSERT, rows)
 
 
-def _headers(tx: "Tx", rule: EventRule, aggregate: UUID, event_id: UUID, number: int, previous: int) -> dict[str, str]:
+def _headers(tx: Tx, rule: EventRule, aggregate: UUID, event_id: UUID, number: int, previous: int) -> dict[str, str]:
     attributes = {
         "ce-specversion": "1.0",
         "ce-id": str(event_id),

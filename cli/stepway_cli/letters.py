@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from stepway_chassis import blocked, dead_letters
-from stepway_chassis.database import Database, Tx
+from stepway_chassis.database import Database
+from stepway_chassis.transaction import Tx
 
 
 async def listed(url: str, service: str, site: str) -> list[dict[str, Any]]:

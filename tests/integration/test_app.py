@@ -18,11 +18,11 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from stepway_chassis import outbox, telemetry
 from stepway_chassis.app import Service, utc_now
-from stepway_chassis.database import Tx
 from stepway_chassis.errors import PeerFailed, Refusal, Unavailable
 from stepway_chassis.identity import Bearer
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.testing import running
+from stepway_chassis.transaction import Tx
 from stepway_cli.local.health import is_serving
 from stepway_cli.local.process import Process
 from stepway_intake.app import APP as INTAKE

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from stepway_chassis import outbox
-from stepway_chassis.database import Database, Tx
+from stepway_chassis.database import Database
 from stepway_chassis.errors import Denied, NotFound, Refusal, TimedOut, Unavailable
+from stepway_chassis.transaction import Tx
 from tests.ledger import FAR_CELL, FAR_SITE, SITE, Decide, Ledger, a_call, a_note, closed, message, noted, said
 
 PERSON = UUID(int=7)

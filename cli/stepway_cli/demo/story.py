@@ -43,9 +43,7 @@ def tell_events(out: Console, stream: Sequence[Stored], records: Sequence[SiteRe
         by_site[message.subject.split(".")[2]].append(message)
     for record in records:
         events = by_site[record.site]
-        out.rule(
-            f"[bold]{record.site}[/]: its {len(events)} events as stored ({record.zone})", align="left"
-        )
+        out.rule(f"[bold]{record.site}[/]: its {len(events)} events as stored ({record.zone})", align="left")
         out.print(report.table(list(_shown(events, ZoneInfo(record.zone)))))
 
 

@@ -1,10 +1,10 @@
 """What intake does when it hears of something."""
 
 from stepway.notifications.v1.events_pb2 import EscalationAcknowledged
-from stepway_chassis.database import Tx
 from stepway_chassis.deliveries import Handler
 from stepway_chassis.errors import NotFound
 from stepway_chassis.events import Event
+from stepway_chassis.transaction import Tx
 from stepway_intake import domain, store, wire
 
 

@@ -22,9 +22,10 @@ from stepway.intake.v1.referral_service_pb2 import (
 )
 from stepway.intake.v1.risk_service_pb2 import ListRiskFlagsRequest, ListRiskFlagsResponse
 from stepway_chassis import outbox
-from stepway_chassis.database import Database, Tx
+from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import page_of
+from stepway_chassis.transaction import Tx
 from stepway_intake import domain, store, wire
 
 

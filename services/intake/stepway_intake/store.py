@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import Column, DateTime, Integer, MetaData, RowMapping, Select, Table, Text, Uuid, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from stepway_chassis.database import Tx
 from stepway_chassis.errors import NotFound
+from stepway_chassis.transaction import Tx
 from stepway_intake.domain import (
     Assessment,
     ContactPoint,

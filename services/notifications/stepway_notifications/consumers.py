@@ -6,11 +6,11 @@ from typing import Any
 from stepway.intake.v1.events_pb2 import ReferralReceived, RiskFlagged
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest
 from stepway_chassis import loops, outbox
-from stepway_chassis.database import Tx
 from stepway_chassis.deliveries import Handler
 from stepway_chassis.events import Event
 from stepway_chassis.ids import uuid7
 from stepway_chassis.rpc.client import Peers
+from stepway_chassis.transaction import Tx
 from stepway_notifications import domain, store, wire
 from stepway_notifications.domain import Contact
 from stepway_notifications.sending import loop_of

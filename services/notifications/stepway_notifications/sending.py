@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from stepway_chassis import outbox
-from stepway_chassis.database import Database, Tx
+from stepway_chassis.database import Database
 from stepway_chassis.logs import log
 from stepway_chassis.loops import Loop
 from stepway_chassis.telemetry import Telemetry
+from stepway_chassis.transaction import Tx
 from stepway_notifications import domain, store, wire
 from stepway_notifications.channels.channel import Busy, MessageChannel, Outgoing, Refused
 from stepway_notifications.domain import Channel, Message, SitePolicy, Status

@@ -15,8 +15,9 @@ from stepway.notifications.v1.message_service_pb2 import (
     StopMessagesResponse,
 )
 from stepway_chassis import outbox
-from stepway_chassis.database import Database, Tx
+from stepway_chassis.database import Database
 from stepway_chassis.pages import page_of
+from stepway_chassis.transaction import Tx
 from stepway_notifications import domain, store, wire
 
 

@@ -25,8 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis.call import Scope
-from stepway_chassis.database import Tx
 from stepway_chassis.errors import NotFound
+from stepway_chassis.transaction import Tx
 from stepway_notifications.domain import Channel, Escalation, Message, Status, Template
 
 _metadata = MetaData()
