@@ -101,9 +101,13 @@ def run() -> Iterator[str]:
     forget(REPOSITORY / ".stepway" / name)
 
 
-def test_up_stops_within_15_seconds_leaves_no_process_and_keeps_the_data(run: str) -> None:
+def test_up_stops_within_15_seconds_leaves_no_process_and_keeps_data_and_sites(run: str, tmp_path: Path) -> None:
     first = Up(run)
     imported = first.imported()
+    newer = (REPOSITORY / "deploy" / "sites" / "1-northside.yaml").read_text().replace("revision: 1", "revision: 2")
+    (tmp_path / "northside.yaml").write_text(newer)
+    applied = [STEPWAY, "sites", "apply", str(tmp_path), "--run", run]
+    assert "northside applied" in subprocess.run(applied, cwd=REPOSITORY, capture_output=True, text=True).stdout
     first.interrupted()
     second = Up(run)
     assert second.imported() == imported  # the same request_id is answered from the data of the first start

@@ -241,3 +241,38 @@ async def test_a_folder_that_cannot_be_written_is_busy_and_not_the_addresss_faul
     (tmp_path / "northside").write_text("a file where the folder should be")
     with pytest.raises(Busy):
         await FileChannel(tmp_path).hand_over(an_outgoing())
+
+
+async def test_a_slow_server_gets_a_message_again_only_after_its_claim_and_it_is_announced_once(
+    seaside: Network,
+) -> None:
+    address, server = f"slow-{uuid4().hex}@example.org", seaside.platform.process("smtp")
+    server.pause()
+    try:
+        referral = await refer(seaside, {"email": address})
+        await until(lambda: claimed(seaside, referral.patient_id, attempts=2))
+    finally:
+        server.resume()
+    email = await message_that(seaside, referral.patient_id, channel="email", status="delivered", within=30)
+    await until(lambda: announced(seaside, "message_delivered", email["id"]))
+    told = await seaside.published(f"evt.v1.{OPEN}.*.notifications.message_delivered")
+    assert [each.headers["ce-subject"] for each in told].count(email["id"]) == 1
+    assert email["claimed_until"] is None
+
+
+async def test_a_message_whose_hand_over_has_begun_is_not_said_to_be_withheld(seaside: Network) -> None:
+    address, server = f"begun-{uuid4().hex}@example.org", seaside.platform.process("smtp")
+    server.pause()
+    try:
+        referral = await refer(seaside, {"email": address})
+        await until(lambda: claimed(seaside, referral.patient_id, attempts=1))
+        request = StopMessagesRequest(request_id=str(uuid4()), patient_id=referral.patient_id)
+        assert (await seaside.call(STOP, request, role="front_desk", site=OPEN)).withheld == 0
+        await message_that(seaside, referral.patient_id, channel="email", status="withheld", within=30)
+    finally:
+        server.resume()
+    assert mails_to(seaside, address) == []
+
+
+async def claimed(network: Network, patient_id: str, *, attempts: int) -> bool:
+    return any(row["attempts"] >= attempts and row["claimed_until"] for row in messages(network, patient_id))
