@@ -1,0 +1,86 @@
+"""Databases of the same shape that no running service looks at, and what a service does with them, in this process."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from stepway_chassis import migrations, telemetry
+from stepway_chassis.app import utc_now
+from stepway_chassis.database import Database
+from stepway_chassis.deliveries import Deliveries
+from stepway_cli import sites
+from stepway_cli.bring_up import migrations_of
+from stepway_cli.local.platform import Platform
+from stepway_cli.sites import SiteRecord, read_sites
+from tests.data import REPOSITORY
+from tests.faults.observed import Row
+
+EASTBAY, WESTBAY = "eastbay", "westbay"  # sites of the intake apart, which no running consumer pulls for
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+_MOVING = "outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work"
+_OWN = {"intake": "risk_flag, assessment, referral, patient", "notifications": "message, escalation, patient"}
+MAX_FAILURES = 5
+
+
+@dataclass(frozen=True)
+class Apart:
+    platform: Platform
+
+    def name(self, service: str) -> str:
+        return f"apart_{service}"
+
+    def url(self, service: str, role: str) -> str:
+        return self.platform.database_url(service, role).replace(f"/stepway_{service}", f"/{self.name(service)}")
+
+    def empty(self, service: str) -> None:
+        self.platform.postgres.run_sql(f"TRUNCATE {_MOVING}, {_OWN[service]}", database=self.name(service))
+
+    def rows(self, service: str, query: str) -> list[Row]:
+        return self.platform.postgres.query(query, database=self.name(service))
+
+    def sql(self, service: str, script: str) -> None:
+        self.platform.postgres.run_sql(script, database=self.name(service))
+
+    @asynccontextmanager
+    async def database(self, service: str) -> AsyncIterator[Database]:
+        database = Database(self.url(service, "app"), service=service, cell="shared", pool_size=10)
+        try:
+            yield database
+        finally:
+            await database.close()
+
+    def deliveries(self, database: Database, service: str = "intake") -> Deliveries:
+        return Deliveries(database, telemetry.start(service, ratio=0.0), utc_now, max_failures=MAX_FAILURES)
+
+    def environment(self, service: str, **changes: str) -> dict[str, str]:
+        """For a service of this process: what the running one is told, but with the databases apart."""
+        told = {name: value for name, value in self.platform.environment(service).items() if "STEPWAY" in name}
+        told.pop("STEPWAY_TRACE_FILE")
+        urls = {
+            "STEPWAY_DATABASE_URL": self.url(service, "app"),
+            "STEPWAY_RELAY_DATABASE_URL": self.url(service, "relay"),
+            "STEPWAY_KEEPER_DATABASE_URL": self.url(service, "keeper"),
+        }
+        return {**told, **urls, "STEPWAY_LISTEN": "127.0.0.1:0", **changes}
+
+
+async def made(platform: Platform) -> Apart:
+    apart = Apart(platform)
+    records = read_sites([REPOSITORY / "deploy" / "sites"])
+    elsewhere = [replace(records[0], site=site) for site in (EASTBAY, WESTBAY)]
+    for service, registered in (("intake", elsewhere), ("notifications", records)):
+        await _make(apart, service, registered)
+    return apart
+
+
+async def _make(apart: Apart, service: str, records: Iterable[SiteRecord]) -> None:
+    apart.platform.postgres.run_sql(f"CREATE DATABASE {apart.name(service)} OWNER {service}_owner")
+    await migrations.upgrade(apart.url(service, "owner"), migrations_of(service))
+    await sites.apply(apart.url(service, "registrar"), records)
+
+
+def only(rows: list[Row]) -> Any:
+    assert len(rows) == 1, rows
+    return rows[0]

@@ -1,0 +1,162 @@
+"""Row 16 on the running platform: what nobody can handle is put aside with its reason, and the stream flows on."""
+
+import random
+from uuid import UUID, uuid4
+
+from stepway.intake.v1.events_pb2 import ReferralReceived, RiskFlagged
+from stepway.notifications.v1.events_pb2 import EscalationAcknowledged
+from stepway_chassis import dead_letters
+from stepway_chassis.database import Database
+from stepway_chassis.deliveries import Delivery
+from stepway_chassis.times import to_proto
+from tests.faults.apart import NOON, only
+from tests.faults.checker import Buried
+from tests.faults.foreign import administrator, changed, delivery, put
+from tests.faults.history import Kind, Outcome
+from tests.faults.observed import SITES, Row
+from tests.faults.stage import Stage
+from tests.network import LAKESIDE
+from tests.waiting import until
+
+
+def referral_received(site: str) -> Delivery:
+    return delivery(ReferralReceived(referral_id=str(uuid4()), patient_id=str(uuid4())), site)
+
+
+def risk_flagged(site: str) -> Delivery:
+    return delivery(RiskFlagged(risk_flag_id=str(uuid4()), patient_id=str(uuid4())), site, label="part2")
+
+
+def acknowledged(site: str, flag: str | None = None) -> Delivery:
+    message = EscalationAcknowledged(
+        escalation_id=str(uuid4()),
+        risk_flag_id=flag or str(uuid4()),
+        acknowledged_by="staff-2041",
+        acknowledged_at=to_proto(NOON),
+    )
+    return delivery(message, site)
+
+
+HEARD = {
+    ("notifications", "welcome_patient"): referral_received,
+    ("notifications", "page_clinician"): risk_flagged,
+    ("intake", "acknowledge_risk_flag"): acknowledged,
+}
+
+
+def poisons(good: Delivery) -> list[Delivery]:
+    """`good`, spoilt in every way that was thought of; each has bytes of its own."""
+    salt = str(uuid4())
+    return [
+        changed(good, b"\xff\xfe no JSON " + salt.encode()),
+        changed(good, b"", ce_id=str(uuid4())),
+        changed(good, [salt], ce_id=str(uuid4())),
+        changed(good, {"salt": salt}, ce_id=str(uuid4())),
+        changed(good, {"referralId": 5, "riskFlagId": {}, "escalationId": []}, ce_id=str(uuid4())),
+        changed(good, {"referralId": "no-uuid", "riskFlagId": "no-uuid"}, ce_id=str(uuid4())),
+        changed(good, b"[" * 40_000, ce_id=str(uuid4())),
+        changed(good, ce_id=None),
+        changed(good, {"salt": salt}, ce_id="no-uuid"),
+        changed(good, ce_id=str(uuid4()), ce_time=None),
+        changed(good, ce_id=str(uuid4()), ce_time="2026-11-21T12:00:00"),
+        changed(good, ce_id=str(uuid4()), ce_time="yesterday"),
+        changed(good, ce_id=str(uuid4()), ce_sequence="first"),
+        changed(good, ce_id=str(uuid4()), ce_subject="somebody"),
+        changed(good, b"no JSON", ce_id=str(uuid4()), ce_source="\\u0000"),
+        changed(good, b"no JSON", ce_id=str(uuid4()), ce_source="%00"),
+        changed(good, b"no JSON", ce_id=str(uuid4()), Status="409", Description="Consumer Deleted"),
+    ]
+
+
+async def test_row_16_poison_is_put_aside_once_and_the_stream_flows_on(stage: Stage, seed: int) -> None:
+    rng, poison = random.Random(seed), list[tuple[Delivery, Buried]]()
+    for (service, consumer), good in HEARD.items():
+        for site in SITES:
+            poison += [(bad, _buried(service, consumer, bad)) for bad in poisons(good(site))]
+    rng.shuffle(poison)
+    letters = {letter for _, letter in poison}
+    stage.letters |= letters
+    async with stage.loaded("row 16", seed) as load, administrator(stage.network) as jetstream:
+        for bad, _ in poison:
+            load.issue(2)
+            await put(jetstream, bad)
+            await load.finished()
+        load.issue(60)
+    print(f"row 16: {len(poison)} poisonous events")
+    assert {row["count"] for row in _letters(stage, "notifications") + _letters(stage, "intake")} == {1}
+    _drop(stage, letters)
+
+
+def _buried(service: str, consumer: str, bad: Delivery, reason: str = "MALFORMED") -> Buried:
+    return Buried(service, bad.site, consumer, str(bad.event_id), reason)
+
+
+def _letters(stage: Stage, service: str) -> list[Row]:
+    return stage.network.rows(service, "SELECT * FROM dead_letter")
+
+
+def _drop(stage: Stage, letters: set[Buried]) -> None:
+    stage.letters -= letters
+    for service in stage.platform.services:
+        stage.platform.postgres.run_sql("TRUNCATE dead_letter", database=f"stepway_{service}")
+
+
+async def test_row_16_a_refused_event_is_applied_once_when_its_cause_is_mended(stage: Stage, seed: int) -> None:
+    flag, site = uuid4(), LAKESIDE
+    refused = acknowledged(site, str(flag))
+    letter = _buried("intake", "acknowledge_risk_flag", refused, "RISK_FLAG_NOT_FOUND")
+    stage.letters.add(letter)
+    async with stage.loaded("row 16, refused", seed) as load, administrator(stage.network) as jetstream:
+        load.issue(20)
+        await put(jetstream, refused)
+        load.issue(20)
+    await _retry(stage, site)
+    await until(lambda: _one_letter(stage, count=2))
+    _mend(stage, site, flag)
+    await _retry(stage, site)
+    await until(lambda: _no_letters(stage))
+    known = stage.network.rows("intake", f"SELECT acknowledged_by FROM risk_flag WHERE id = '{flag}'")
+    assert only(known)["acknowledged_by"] == "staff-2041"
+    assert stage.count("intake", f"inbox WHERE event_id = '{refused.event_id}'") == 1
+    stage.letters.remove(letter)
+    _forget(stage, flag, refused.event_id)
+    await stage.settled()
+
+
+async def _one_letter(stage: Stage, *, count: int) -> bool:
+    letter = only(_letters(stage, "intake"))
+    return (letter["state"], letter["count"]) == ("waiting", count)
+
+
+async def _no_letters(stage: Stage) -> bool:
+    return not _letters(stage, "intake")
+
+
+async def _retry(stage: Stage, site: str) -> None:
+    """As an operator does, in a transaction of the role that the service has."""
+    database = Database(stage.platform.database_url("intake", "app"), service="operator", cell="shared", pool_size=1)
+    try:
+        async with database.transaction(site, "retry") as tx:
+            await dead_letters.retry(tx, only(await dead_letters.listed(tx)).id)  # type: ignore[arg-type]
+    finally:
+        await database.close()
+
+
+def _mend(stage: Stage, site: str, flag: UUID) -> None:
+    """The flag that the event names turns up, under a referral of the site."""
+    commands = stage.history.commands
+    known = next(
+        each.ids for each in commands if (each.kind, each.site) == (Kind.RECEIVE, site) and _done(each.outcome)
+    )
+    columns = "site, id, patient_id, referral_id, urgency, raised_at"
+    values = f"'{site}', '{flag}', '{known['patient']}', '{known['id']}', 'page', now()"
+    stage.platform.postgres.run_sql(f"INSERT INTO risk_flag ({columns}) VALUES ({values})", database="stepway_intake")
+
+
+def _done(outcome: Outcome) -> bool:
+    return outcome is Outcome.ACKNOWLEDGED
+
+
+def _forget(stage: Stage, flag: UUID, event_id: UUID) -> None:
+    script = f"DELETE FROM risk_flag WHERE id = '{flag}'; DELETE FROM inbox WHERE event_id = '{event_id}'"
+    stage.platform.postgres.run_sql(script, database="stepway_intake")

@@ -1,0 +1,322 @@
+"""The relay alone: replicas share the shards, hand them over when one dies, and keep each aggregate's order."""
+
+import asyncio
+import os
+import random
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import nats
+import pytest
+from nats.aio.msg import Msg
+
+from stepway.intake.v1.events_pb2 import AssessmentCompleted
+from stepway_chassis import outbox, telemetry
+from stepway_chassis.app import utc_now
+from stepway_chassis.broker import Broker
+from stepway_chassis.database import Database
+from stepway_chassis.relay import LOCKS, SHARDS, Relay
+from stepway_cli.local.process import Process
+from tests.conftest import SOAK
+from tests.data import REPOSITORY
+from tests.faults.apart import EASTBAY, Apart
+from tests.faults.history import History
+from tests.faults.load import loaded
+from tests.faults.quiet import quiet
+from tests.faults.stage import Stage
+from tests.waiting import until
+
+_HELD = f"""
+    SELECT pid, count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted
+       AND classid = {LOCKS} AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+     GROUP BY pid ORDER BY n"""
+_UNPUBLISHED = "SELECT id FROM outbox WHERE published_at IS NULL"
+IDLE_SECONDS = 10.0  # after this long without word the server ends a relay's session
+
+
+@dataclass
+class Bench:
+    """An outbox that only the relays of a test empty."""
+
+    stage: Stage
+    apart: Apart
+    database: Database
+
+    async def append(self, aggregate: UUID, events: int = 1) -> None:
+        async with self.database.transaction(EASTBAY, "test") as tx:
+            messages = [AssessmentCompleted(assessment_id=str(aggregate), referral_id=str(uuid4()))] * events
+            await outbox.append(tx, *messages, label="general")
+
+    @asynccontextmanager
+    async def broker(self) -> AsyncIterator[Broker]:
+        server = self.stage.platform.nats
+        broker = Broker(server.url, "intake", server.password("intake"))
+        broker.start()
+        try:
+            yield broker
+        finally:
+            await broker.close()
+
+    def relay(self, broker: Broker) -> Relay:
+        traces = telemetry.start("intake", ratio=0.0)
+        url = self.apart.url("intake", "relay")
+        return Relay(url, broker, traces, utc_now, poll_seconds=0.1, publish_seconds=2.0)
+
+    @asynccontextmanager
+    async def relaying(self, relays: int) -> AsyncIterator[list[asyncio.Task[None]]]:
+        async with self.broker() as broker:
+            tasks = [asyncio.create_task(self.relay(broker).run()) for _ in range(relays)]
+            try:
+                yield tasks
+            finally:
+                await ended(*tasks)
+
+    @contextmanager
+    def process(self, name: str) -> Iterator[Process]:
+        """A relay that can be paused and killed."""
+        server = self.stage.platform.nats
+        told = {
+            "RELAY_DATABASE_URL": self.apart.url("intake", "relay"),
+            "RELAY_NATS_URL": server.url,
+            "RELAY_NATS_PASSWORD": server.password("intake"),
+            "PYTHONPATH": str(REPOSITORY),
+            "PATH": os.environ["PATH"],
+        }
+        log = self.stage.platform.folder.subfolder("logs") / f"{name}.log"
+        process = Process(name, [sys.executable, "-m", "tests.faults.relay_process"], told, log, cwd=REPOSITORY)
+        process.start()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+    def shares(self) -> list[int]:
+        return [row["n"] for row in self.apart.rows("intake", _HELD)]
+
+    def holders(self) -> set[int]:
+        return {row["pid"] for row in self.apart.rows("intake", _HELD)}
+
+    async def shared(self, *wanted: int, within: float = 20.0, but_not: set[int] | None = None) -> None:
+        """Until the relays hold so many shards each, none of them through the sessions in `but_not`."""
+
+        async def as_wanted() -> bool:
+            return self.shares() == sorted(wanted) and not self.holders() & (but_not or set())
+
+        await until(as_wanted, within=within)
+
+    async def published(self) -> bool:
+        return not self.apart.rows("intake", _UNPUBLISHED)
+
+    async def in_stream(self) -> dict[str, list[int]]:
+        """The sequence numbers of each aggregate, as they lie in the stream."""
+        chains: dict[str, list[int]] = defaultdict(list)
+        for stored in await self.stage.network.published(f"evt.v1.{EASTBAY}.general.intake.>"):
+            chains[stored.headers["ce-subject"]].append(int(stored.headers["ce-sequence"]))
+        return chains
+
+    async def complete(self, aggregates: Sequence[UUID], events: int) -> None:
+        """Each event of each aggregate lies in the stream once, in its order."""
+        chains = await self.in_stream()
+        for aggregate in aggregates:
+            assert chains[str(aggregate)] == list(range(1, events + 1))
+
+
+async def ended(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    _, hanging = await asyncio.wait(tasks, timeout=15)
+    assert not hanging, f"a cancelled relay runs on: {[task.get_stack() for task in hanging]}"
+
+
+@pytest.fixture
+async def bench(stage: Stage, apart: Apart) -> AsyncIterator[Bench]:
+    apart.empty("intake")
+    async with apart.database("intake") as database:
+        yield Bench(stage, apart, database)
+
+
+@pytest.mark.parametrize(("relays", "shares"), [(1, (16,)), (2, (8, 8)), (3, (4, 6, 6))])
+async def test_live_relays_share_the_shards(bench: Bench, relays: int, shares: tuple[int, ...]) -> None:
+    async with bench.relaying(relays):
+        await bench.shared(*shares)
+
+
+async def test_a_second_relay_is_given_its_share_and_a_first_takes_it_back(bench: Bench) -> None:
+    async with bench.relaying(1):
+        await bench.shared(SHARDS)
+        async with bench.relaying(1):
+            await bench.shared(8, 8)
+        await bench.shared(SHARDS)
+
+
+async def test_a_killed_relay_hands_its_shards_over_at_once(bench: Bench) -> None:
+    with bench.process("relay-killed") as process:
+        await bench.shared(SHARDS)
+        async with bench.relaying(1):
+            await bench.shared(8, 8)
+            process.kill()
+            began = time.monotonic()
+            await bench.shared(SHARDS)
+    print(f"\nshards of a killed relay: taken over after {time.monotonic() - began:.1f} s")
+
+
+async def test_a_paused_relay_loses_its_shards_and_publishes_nothing_stale(bench: Bench) -> None:
+    """It is paused in the middle of a batch; every publish is counted, also those that the stream drops as repeats."""
+    aggregates = [uuid4() for _ in range(20)]
+    heard: list[str] = []
+    with bench.process("relay-paused") as process:
+        await bench.shared(SHARDS)
+        async with listening(bench.stage, heard):
+            await asyncio.gather(*(bench.append(aggregate, 60) for aggregate in aggregates))
+            await until(lambda: _more_than(heard, 50))
+            process.pause()
+            lost = bench.holders()
+            began, at_pause = time.monotonic(), len(heard)
+            assert at_pause < 20 * 60
+            async with bench.relaying(1):
+                await bench.shared(SHARDS, within=2 * IDLE_SECONDS, but_not=lost)
+                took = time.monotonic() - began
+                await until(bench.published)
+                before = len(heard)
+                process.resume()
+                await bench.shared(8, 8)
+                await bench.append(aggregates[0])
+                await until(bench.published)
+    stale = len(heard) - before - 1
+    print(f"\npaused at {at_pause} of 1200; shards taken over after {took:.1f} s; {stale} stale publishes")
+    assert stale <= len(aggregates)  # one of each aggregate may have been on its way when the pause began
+    await bench.complete(aggregates[1:], 60)
+    await bench.complete(aggregates[:1], 61)
+
+
+@asynccontextmanager
+async def listening(stage: Stage, heard: list[str]) -> AsyncIterator[None]:
+    """Every publish as it passes the server, before the stream recognises repeats."""
+    url, user, password = stage.platform.nats_admin
+    client = await nats.connect(url, user=user, password=password)
+
+    async def note(message: Msg) -> None:
+        heard.append((message.headers or {})["ce-id"])
+
+    await client.subscribe(f"evt.v1.{EASTBAY}.>", cb=note)
+    await client.flush()
+    try:
+        yield
+    finally:
+        await client.close()
+
+
+async def _more_than(heard: list[str], count: int) -> bool:
+    return len(heard) > count
+
+
+async def test_nothing_is_lost_or_swapped_while_three_relays_end_and_begin_at_random(bench: Bench, seed: int) -> None:
+    rng, aggregates = random.Random(seed), [uuid4() for _ in range(20)]
+    each = 250 if SOAK else 30
+    async with bench.broker() as broker, bench.relaying(1):
+        writers = [asyncio.create_task(_write(bench, aggregates[turn::5], each)) for turn in range(5)]
+        tasks = [asyncio.create_task(bench.relay(broker).run()) for _ in range(2)]
+        ends = 0
+        while not all(writer.done() for writer in writers) or ends < 15:
+            ends += 1
+            await asyncio.sleep(rng.random() / 10)
+            await ended(tasks.pop(rng.randrange(2)))
+            tasks.append(asyncio.create_task(bench.relay(broker).run()))
+        await asyncio.gather(*writers)
+        await until(bench.published)
+        await ended(*tasks)
+    print(f"\n{20 * each} events, {ends} relays ended")
+    await bench.complete(aggregates, each)
+
+
+async def _write(bench: Bench, aggregates: Sequence[UUID], each: int) -> None:
+    for _ in range(each):
+        for aggregate in aggregates:
+            await bench.append(aggregate)
+
+
+@pytest.mark.parametrize("size", [81 * 1024, 2 * 1024 * 1024])
+async def test_an_event_that_is_refused_for_good_parks_its_aggregate_alone(bench: Bench, size: int) -> None:
+    spoilt, others = uuid4(), [uuid4() for _ in range(10)]
+    for aggregate in (spoilt, *others):
+        await bench.append(aggregate, 3)
+    where = f"aggregate_id = '{spoilt}' AND aggregate_seq = 2"
+    bench.apart.sql("intake", f"UPDATE outbox SET payload = convert_to(repeat('x', {size}), 'UTF8') WHERE {where}")
+    async with bench.relaying(1):
+        await until(lambda: _only_left(bench, 2))
+        blocked = bench.apart.rows("intake", "SELECT aggregate_id FROM outbox_blocked")
+        assert [row["aggregate_id"] for row in blocked] == [str(spoilt)]
+        await bench.append(others[0])
+        await until(lambda: _only_left(bench, 2))
+    assert (await bench.in_stream())[str(spoilt)] == [1]
+    await bench.complete(others[1:], 3)
+    await bench.complete(others[:1], 4)
+
+
+async def _only_left(bench: Bench, rows: int) -> bool:
+    return len(bench.apart.rows("intake", _UNPUBLISHED)) == rows
+
+
+async def test_a_stream_that_is_away_parks_nothing_however_much_waits(bench: Bench) -> None:
+    """More waits than the client's buffer of 2 MiB holds."""
+    aggregates = [uuid4() for _ in range(64)]
+    async with bench.relaying(1):
+        await bench.shared(SHARDS)
+        await bench.stage.kill("nats")
+        for aggregate in aggregates:
+            await bench.append(aggregate)
+        big = "convert_to(repeat('x', 60000), 'UTF8')"
+        bench.apart.sql("intake", f"UPDATE outbox SET payload = {big}")
+        await until(lambda: _tried_twice(bench), within=40)
+        await bench.stage.start("nats")
+        await until(lambda: _done_or_parked(bench), within=40)
+    assert bench.apart.rows("intake", "SELECT reason FROM outbox_blocked") == []
+    await bench.complete(aggregates, 1)
+
+
+async def _tried_twice(bench: Bench) -> bool:
+    return bool(bench.apart.rows("intake", "SELECT id FROM outbox WHERE attempts >= 2"))
+
+
+async def _done_or_parked(bench: Bench) -> bool:
+    left = len(bench.apart.rows("intake", _UNPUBLISHED))
+    return left == len(bench.apart.rows("intake", "SELECT reason FROM outbox_blocked"))
+
+
+async def test_at_idle_an_event_is_in_the_stream_within_moments_of_its_commit(stage: Stage) -> None:
+    """From the answer of the command to the publish, as another subscriber of the server hears it."""
+    await quiet(stage.network)
+    heard: dict[str, float] = {}
+    url, user, password = stage.platform.nats_admin
+    client = await nats.connect(url, user=user, password=password)
+
+    async def note(message: Msg) -> None:
+        heard[(message.headers or {})["ce-subject"]] = time.monotonic()
+
+    await client.subscribe("evt.v1.*.*.intake.referral_received", cb=note)
+    await client.flush()
+    delays = [await _delay(stage, stage.history, heard) for _ in range(20)]
+    await client.close()
+    delays.sort()
+    print(f"\ncommit to stream at idle: p50 {delays[10] * 1000:.1f} ms, worst {delays[-1] * 1000:.1f} ms")
+    assert delays[10] < 0.2
+    await stage.settled()
+
+
+async def _delay(stage: Stage, history: History, heard: dict[str, float]) -> float:
+    async with loaded(stage.network, history, 1, callers=1) as load:
+        load.issue(1)
+        await load.finished()
+        answered = time.monotonic()
+    referral = history.commands[-1].ids["id"]
+
+    async def seen() -> bool:
+        return referral in heard
+
+    await until(seen)
+    return max(0.0, heard[referral] - answered)

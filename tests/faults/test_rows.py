@@ -1,0 +1,175 @@
+"""Rows 1 to 6 of the fault matrix: something dies under load, and nothing is lost or done twice."""
+
+import asyncio
+import random
+import time
+from functools import partial
+
+from tests.conftest import SOAK
+from tests.faults.load import Load
+from tests.faults.quiet import deliveries, quiet
+from tests.faults.stage import Stage
+from tests.waiting import until
+
+SHARE = 150 if SOAK else 60  # commands for each injection
+UNPUBLISHED = "outbox WHERE published_at IS NULL"
+
+
+async def test_row_1_a_service_that_is_killed_comes_back_and_owes_nothing(
+    stage: Stage, seed: int, injections: int
+) -> None:
+    rng = random.Random(seed)
+    victims = [*stage.platform.services, *rng.choices(stage.platform.services, k=injections)][:injections]
+    async with stage.loaded("row 1", seed) as load:
+        for victim in victims:
+            load.issue(SHARE)
+            await load.under_way(rng.randint(5, SHARE // 3))
+            await stage.kill(victim)
+            await stage.start(victim)
+            await load.finished()
+
+
+async def test_row_2_killed_between_commit_and_publish_the_event_comes_later(
+    stage: Stage, seed: int, injections: int
+) -> None:
+    async with stage.loaded("row 2", seed) as load:
+        for turn in range(injections):
+            victim, silent = stage.platform.services[turn % 2], turn % 4 < 2
+            load.issue(SHARE)
+            await load.under_way(SHARE // 4)
+            await _hush(stage, silent)
+            await load.under_way(SHARE // 6)
+            await until(partial(_any, stage, victim, UNPUBLISHED))
+            await stage.kill(victim)
+            assert await _any(stage, victim, UNPUBLISHED)
+            await _speak(stage, silent)
+            await stage.start(victim)
+            await load.finished()
+
+
+async def _hush(stage: Stage, silent: bool) -> None:
+    """The stream answers nobody: what was sent waits for it, or is lost on the way."""
+    if silent:
+        stage.platform.nats.pause()
+    else:
+        await stage.kill("nats")
+
+
+async def _speak(stage: Stage, silent: bool) -> None:
+    if silent:
+        stage.platform.nats.resume()
+    else:
+        await stage.start("nats")
+
+
+async def test_row_3_killed_between_publish_and_mark_the_repeat_is_dropped(
+    stage: Stage, seed: int, injections: int
+) -> None:
+    async with stage.loaded("row 3", seed) as load:
+        for _ in range(injections):
+            load.issue(SHARE)
+            await load.under_way(SHARE // 4)
+            await _kill_before_mark(stage, load)
+            await stage.start("intake")
+            await load.finished()
+
+
+async def _kill_before_mark(stage: Stage, load: Load) -> None:
+    """The rows are locked while the stream cannot answer, so that it answers before they can be marked."""
+    stage.platform.nats.pause()
+    await load.under_way(SHARE // 6)
+    async with stage.superuser("intake") as holder, holder.transaction():
+        held = await holder.fetch("SELECT event_id FROM outbox WHERE published_at IS NULL FOR UPDATE")
+        assert held
+        stage.platform.nats.resume()
+        await until(lambda: _in_stream(stage, str(held[0]["event_id"])))
+        await stage.kill("intake")
+        marked = await holder.fetchval(
+            "SELECT count(*) FROM outbox WHERE event_id = ANY($1) AND published_at IS NOT NULL",
+            [row["event_id"] for row in held],
+        )
+        assert marked == 0
+
+
+async def _in_stream(stage: Stage, event_id: str) -> bool:
+    return any(event.id == event_id for event in await stage.observer.stream())
+
+
+async def test_row_4_killed_after_the_effect_and_before_the_ack_it_is_not_done_again(
+    stage: Stage, seed: int, injections: int
+) -> None:
+    repeats = 0
+    async with stage.loaded("row 4", seed) as load:
+        for _ in range(injections):
+            load.issue(SHARE)
+            await load.under_way(SHARE // 4)
+            before = await deliveries(stage.network), stage.count("notifications", "inbox")
+            await _kill_before_ack(stage)
+            await stage.start("nats")
+            await stage.start("notifications")
+            await load.finished()
+            await quiet(stage.network)
+            after = await deliveries(stage.network), stage.count("notifications", "inbox")
+            repeats += after[0] - before[0] - (after[1] - before[1])
+    print(f"row 4: about {repeats} deliveries were repeats")
+    assert repeats > 0
+
+
+async def _kill_before_ack(stage: Stage) -> None:
+    """The effect waits for a lock of ours; the stream is gone before it can commit."""
+    async with stage.superuser("notifications") as holder:
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE patient IN EXCLUSIVE MODE")
+            await until(lambda: _any(stage, "notifications", "pg_locks WHERE NOT granted"))
+            await stage.kill("nats")
+            handled = stage.count("notifications", "inbox")
+        await until(lambda: _any(stage, "notifications", f"(SELECT count(*) FROM inbox) AS i (n) WHERE n > {handled}"))
+    await stage.kill("notifications")
+
+
+async def test_row_5_no_write_is_lost_when_the_database_is_killed(stage: Stage, seed: int, injections: int) -> None:
+    rng = random.Random(seed)
+    async with stage.loaded("row 5", seed) as load:
+        pids = stage.pids()
+        for _ in range(injections):
+            load.issue(SHARE)
+            await load.under_way(rng.randint(5, SHARE // 3))
+            await stage.kill("postgres")
+            await stage.start("postgres")
+            await load.finished()
+        assert stage.pids() == pids
+
+
+async def test_row_6_the_stream_is_killed_and_commands_are_taken_all_the_while(
+    stage: Stage, seed: int, injections: int
+) -> None:
+    rng = random.Random(seed)
+    async with stage.loaded("row 6", seed) as load:
+        pids = stage.pids()
+        for _ in range(injections):
+            load.issue(SHARE)
+            await load.under_way(rng.randint(5, SHARE // 3))
+            await stage.kill("nats")
+            await load.under_way(SHARE // 3)
+            await stage.start("nats")
+            await load.finished()
+        assert stage.pids() == pids
+        began = time.monotonic()
+        await quiet(stage.network)
+        print(f"row 6: quiet {time.monotonic() - began:.1f} s after the last command")
+
+
+async def test_row_6_a_service_starts_and_serves_while_the_stream_is_away(stage: Stage, seed: int) -> None:
+    async with stage.loaded("row 6, starting", seed) as load:
+        load.issue(SHARE)
+        await load.under_way(SHARE // 4)
+        await stage.kill("nats")
+        for service in stage.platform.services:
+            await stage.kill(service)
+        await asyncio.gather(*(stage.start(service) for service in stage.platform.services))
+        await load.under_way(SHARE // 4)
+        await stage.start("nats")
+
+
+async def _any(stage: Stage, service: str, query: str) -> bool:
+    return stage.count(service, query) > 0
