@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
-from stepway_chassis.database import Database, translated
+from stepway_chassis.database import Contended, Database, translated
 from stepway_chassis.errors import Refusal
 from stepway_chassis.logs import log
 from stepway_chassis.transaction import Tx
@@ -103,8 +103,8 @@ class Rounds:
         try:
             again = await self._loop.round(site)
             await self._done(site, lease, again)
-        except Refusal as refusal:
-            log.warning("loop.postponed", loop=self._loop.name, site=site, reason=refusal.reason)
+        except (Refusal, Contended) as postponed:
+            log.warning("loop.postponed", loop=self._loop.name, site=site, error_type=type(postponed).__name__)
             await self._again(site, lease)
         except Exception:
             log.error("loop.failed", loop=self._loop.name, site=site, exc_info=True)
