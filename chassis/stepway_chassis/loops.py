@@ -14,7 +14,7 @@ from stepway_chassis.logs import log
 from stepway_chassis.transaction import Tx
 
 FAILED_PAUSE = timedelta(seconds=3)
-LEASE = timedelta(seconds=60)  # after this long without word, another replica looks after the site
+LEASE = timedelta(seconds=15)  # after this long without word, another replica looks after the site
 POLL_SECONDS = 0.5
 AT_ONCE = 4  # sites that one loop visits at the same time
 RESTART_SECONDS = 1.0
