@@ -2,7 +2,7 @@
 PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
-PACKAGES := protos chassis services/intake services/notifications cli
+PACKAGES := protos chassis services/intake services/scheduling services/care services/family services/notifications cli
 PROTOS   := $(shell find protos/stepway -name '*.proto')
 
 .PHONY: help demo up test unit check soak lock protos clean

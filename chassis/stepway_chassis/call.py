@@ -12,6 +12,7 @@ class Kind(StrEnum):
 
     STAFF = "staff"
     PATIENT = "patient"
+    FAMILY = "family"
     SERVICE = "service"
 
 

@@ -25,6 +25,18 @@ def version_1(service: str) -> Iterable[str]:
     yield from _calls(service)
 
 
+def version_2(service: str) -> Iterable[str]:
+    """The highest label heard of each person."""
+    yield """
+        CREATE TABLE person_label (
+            site text NOT NULL,
+            person uuid NOT NULL,
+            label text NOT NULL CHECK (label IN ('general', 'part2')),
+            PRIMARY KEY (site, person)
+        )"""
+    yield from protect(service, "person_label", "SELECT, INSERT, UPDATE")
+
+
 def _sites(service: str) -> Iterable[str]:
     yield """
         CREATE TABLE site (

@@ -25,7 +25,8 @@ from stepway_cli.caller import calling
 from stepway_cli.demo.run import Failed, run_demo
 from stepway_cli.fhir.referrals import read_referrals
 from stepway_cli.local.errors import LocalError
-from stepway_cli.place import SERVICES, PlaceError, place
+from stepway_cli.place import PlaceError, place
+from stepway_cli.services import SERVICES
 from stepway_cli.sites import SiteError
 from stepway_cli.up import run_up
 
@@ -106,7 +107,7 @@ def migrate(run: Run = "up") -> None:
 
 @app.command()
 def token(
-    role: Annotated[str, typer.Argument(help="front_desk, clinician, site_lead or patient")],
+    role: Annotated[str, typer.Argument(help="front_desk, clinician, site_lead, patient or family_member")],
     site: Site,
     subject: Annotated[str, typer.Option(help="Whom the token speaks for; of a patient, their id.")] = "",
     hours: Annotated[float, typer.Option(help="How long it is valid.", min=0.01, max=24 * 7)] = 8,

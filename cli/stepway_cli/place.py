@@ -10,10 +10,16 @@ from typing import Protocol
 
 from stepway_cli.local.folder import RunFolder
 from stepway_cli.local.roles import database_of, role_of
+from stepway_cli.services import SERVICES
 from stepway_cli.tokens import KeyFolder, Kind, mint
 
-SERVICES = ("intake", "notifications")
-ROLES = ("front_desk", "clinician", "site_lead", "patient")
+KINDS: dict[str, Kind] = {
+    "front_desk": "staff",
+    "clinician": "staff",
+    "site_lead": "staff",
+    "patient": "patient",
+    "family_member": "family",
+}
 RUNS = Path(".stepway")
 SHORT = timedelta(minutes=10)
 
@@ -63,12 +69,11 @@ class LocalRun:
         return {service: f"127.0.0.1:{self._run().port(service)}" for service in SERVICES}
 
     def token(self, site: str, role: str, *, subject: str = "", lifetime: timedelta = SHORT) -> str:
-        if role not in ROLES:
-            raise PlaceError(f"no such role; one of {', '.join(ROLES)}")
+        if role not in KINDS:
+            raise PlaceError(f"no such role; one of {', '.join(KINDS)}")
         key = KeyFolder(self.folder() / "keys").people_key()
         who = subject or f"{role}-{site}"
-        kind: Kind = "patient" if role == "patient" else "staff"
-        return mint(key, who, kind=kind, grants={site: [role]}, now=datetime.now(UTC), lifetime=lifetime)
+        return mint(key, who, kind=KINDS[role], grants={site: [role]}, now=datetime.now(UTC), lifetime=lifetime)
 
     def database_url(self, service: str, role: str) -> str:
         run, name = self._run(), role_of(service, role)

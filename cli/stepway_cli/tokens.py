@@ -17,12 +17,12 @@ ALGORITHM = "Ed25519"  # the name of RFC 9864; it retires "EdDSA", and joserfc w
 ISSUER = "https://stepway.local"
 AUDIENCE = "stepway"
 
-Kind = Literal["staff", "patient", "integrator"]
+Kind = Literal["staff", "patient", "family"]
 
 
 @dataclass(frozen=True)
 class KeyFolder:
-    """`people.json` signs for people and integrators, `<service>.json` for that service, `jwks.json` is public."""
+    """`people.json` signs for people, `<service>.json` for that service, `jwks.json` is public."""
 
     path: Path
 

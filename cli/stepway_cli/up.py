@@ -9,7 +9,8 @@ from rich.console import Console
 
 from stepway_cli.bring_up import bring_up
 from stepway_cli.local.platform import Platform
-from stepway_cli.place import SERVICES, folder_of
+from stepway_cli.place import folder_of
+from stepway_cli.services import SERVICES
 from stepway_cli.sites import SiteRecord
 from stepway_cli.tokens import mint
 

@@ -10,10 +10,21 @@ from tests.data import REPOSITORY
 
 SERVICES = REPOSITORY / "services"
 OUTSIDE = ("sqlalchemy", "asyncpg", "grpc", "nats", "google.protobuf", "google.rpc", "stepway", "opentelemetry")
-DOMAINS = ("stepway_intake.domain", "stepway_intake.instruments.catalogue", "stepway_notifications.domain")
+DOMAINS = (
+    "stepway_intake.domain",
+    "stepway_intake.instruments.catalogue",
+    "stepway_scheduling.domain",
+    "stepway_care.domain",
+    "stepway_family.domain",
+    "stepway_notifications.domain",
+)
 SHAPE = {"__init__.py", "__main__.py", "app.py", "domain.py", "store.py", "wire.py", "service.py", "consumers.py"}
 OPTIONAL = {"settings.py"}
-ITS_OWN = {"intake": {"instruments"}, "notifications": {"channels", "sending.py"}}
+ITS_OWN = {
+    "intake": {"instruments", "watchdog.py"},
+    "family": {"inviting.py", "consents.py"},
+    "notifications": {"channels", "sending.py", "escalating.py", "consents.py"},
+}
 """What a service alone has, beside the shape."""
 
 LOADED = "import importlib, sys; importlib.import_module(sys.argv[1]); print(*sys.modules, sep='\\n')"

@@ -13,6 +13,7 @@ from stepway_cli.local.health import accepts, is_serving
 from stepway_cli.local.nats import NatsServer
 from stepway_cli.local.postgres import PostgresServer
 from stepway_cli.local.process import Process
+from stepway_cli.services import SERVICES
 from stepway_cli.tokens import AUDIENCE, ISSUER, KeyFolder
 
 _KEPT_FROM_CALLER = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -41,7 +42,7 @@ class Platform:
     def __init__(
         self,
         folder: Path,
-        services: tuple[str, ...] = ("intake", "notifications"),
+        services: tuple[str, ...] = SERVICES,
         *,
         overrides: Mapping[str, Mapping[str, str]] | None = None,
         say: Callable[[str], None] = lambda _: None,

@@ -1,0 +1,3 @@
+"""Which services there are, in the order of a patient's way through them."""
+
+SERVICES = ("intake", "scheduling", "care", "family", "notifications")
