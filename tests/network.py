@@ -23,6 +23,7 @@ NORTHSIDE, LAKESIDE = "northside", "lakeside"
 @dataclass
 class Network:
     platform: Platform
+    trace_ratio: float = 0.0  # of the callers: what they do not sample leaves no span
     _callers: dict[str, Peers] = field(default_factory=dict)
 
     def token(self, subject: str, kind: str = "staff", **grants: list[str]) -> str:
@@ -35,7 +36,7 @@ class Network:
         """A caller with this token; one connection for each token."""
         if token not in self._callers:
             addresses = {service: self.platform.address(service) for service in self.platform.services}
-            telemetry_ = telemetry.start("test", ratio=0.0)
+            telemetry_ = telemetry.start("test", ratio=self.trace_ratio)
             self._callers[token] = Peers(addresses, Bearer(token), telemetry_, lambda: datetime.now(UTC))
         return self._callers[token]
 

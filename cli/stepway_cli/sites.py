@@ -10,11 +10,18 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import asyncpg
 import yaml
 
+from stepway_care.domain import plan_due
 from stepway_chassis.database import json_connection
 from stepway_chassis.errors import Refusal
 from stepway_notifications.domain import policy_of
 
-SETTINGS = frozenset({"short_name", "phone", "email", "part2_program", "sending_window", "on_call"})
+SETTINGS = frozenset(
+    {
+        *("short_name", "phone", "email", "sending_window", "on_call", "page_again_seconds"),  # notifications
+        "part2_program",  # intake
+        "plan_due_hours",  # care
+    }
+)
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,30}")
 
 _APPLY = """
@@ -86,6 +93,7 @@ def check(record: SiteRecord, name: str) -> None:
         raise SiteError(f"{name}: settings.part2_program: true or false")
     try:
         policy_of(record.settings, record.zone)
+        plan_due(record.settings)
     except Refusal as refusal:
         raise SiteError(f"{name}: settings.{refusal.field}: {refusal.message}") from None
 

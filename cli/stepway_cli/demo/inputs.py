@@ -1,6 +1,6 @@
 """What the demo is fed: people at two sites, and each one's answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import zip_longest
@@ -16,6 +16,7 @@ from stepway_cli.sites import SiteRecord
 
 OURS = Path(__file__).parents[1] / "demo_data"
 ALL_DAY = ["00:00", "24:00"]
+IMPATIENT = {"page_again_seconds": 3}
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,10 @@ def _row_alone(file: str, person: PersonAnswers | None) -> Ready:
 
 
 def one_open_one_closed(records: Sequence[SiteRecord], now: datetime) -> list[SiteRecord]:
-    """The first site may send now; the other has closed for the moment."""
+    """The first site may send now; the other has closed for the moment. Neither waits long for an answer to a page."""
     first, second = records
-    return [_with_window(first, ALL_DAY), _with_window(second, _closed_at(now.astimezone(ZoneInfo(second.zone))))]
+    closed = _closed_at(now.astimezone(ZoneInfo(second.zone)))
+    return [_with(first, sending_window=ALL_DAY, **IMPATIENT), _with(second, sending_window=closed, **IMPATIENT)]
 
 
 def _closed_at(local: datetime) -> list[str]:
@@ -68,6 +70,5 @@ def _closed_at(local: datetime) -> list[str]:
     return [f"{local.hour + 2:02}:00", "24:00"] if local.hour <= 21 else ["09:00", "20:00"]
 
 
-def _with_window(record: SiteRecord, window: list[str]) -> SiteRecord:
-    settings: Mapping[str, object] = {**record.settings, "sending_window": window}
-    return replace(record, settings=settings)
+def _with(record: SiteRecord, **settings: object) -> SiteRecord:
+    return replace(record, settings={**record.settings, **settings})

@@ -14,6 +14,7 @@ from stepway_cli import referrals
 from stepway_cli.demo.inputs import Participant
 from stepway_cli.demo.network import Network, until
 from stepway_cli.findings import Refused
+from stepway_cli.listeners import wanted
 from stepway_cli.referrals import IN_FLIGHT, Sent
 
 RECORD = "stepway.intake.v1.AssessmentService/RecordAssessment"
@@ -90,11 +91,11 @@ async def _record(
 
 
 async def take_pages(network: Network, site: str, on_call: str, flags: set[str], told: Told) -> None:
-    """Whoever is on call at a site waits until each flag has its page, and takes it."""
+    """Somebody on call at a site waits until they were paged about each flag, and takes the page."""
 
     async def paged() -> list[Escalation] | None:
-        pages = await _all_pages(network, site, on_call)
-        return pages if {page.risk_flag_id for page in pages} >= flags else None
+        pages = [page for page in await all_pages(network, site, on_call) if page.risk_flag_id in flags]
+        return pages if len(pages) == len(flags) else None
 
     pages = await until(f"pages at {site}", paged) if flags else []
     for page in pages or []:
@@ -105,7 +106,7 @@ async def take_pages(network: Network, site: str, on_call: str, flags: set[str],
         told()
 
 
-async def _all_pages(network: Network, site: str, on_call: str) -> list[Escalation]:
+async def all_pages(network: Network, site: str, on_call: str) -> list[Escalation]:
     clinician = network.caller(site, "clinician", on_call)
     found: list[Escalation] = []
     token = ""
@@ -134,11 +135,16 @@ async def quiet(network: Network) -> None:
 
 
 async def _unhandled(network: Network) -> bool:
-    """Whether a referral waits to be handled, or a flag to hear that its page was taken."""
-    received = await network.rows("intake", "SELECT event_id FROM outbox WHERE subject LIKE '%referral_received'")
-    seen = await network.rows("notifications", "SELECT event_id FROM inbox UNION SELECT event_id FROM dead_letter")
-    flags = await network.rows("intake", "SELECT 1 FROM risk_flag WHERE urgency = 'page' AND acknowledged_at IS NULL")
-    return bool(flags) or bool({row["event_id"] for row in received} - {row["event_id"] for row in seen})
+    """Whether an event waits for somebody who listens to it."""
+    announced = await network.everywhere("SELECT event_id, headers ->> 'ce-type' AS type FROM outbox")
+    peers = network.caller("", "")
+    waiting = {(*who, event["event_id"]) for event in announced for who in wanted(peers, event["type"])}
+    for service in network.platform.services:
+        done = await network.rows(
+            service, "SELECT consumer, event_id FROM inbox UNION SELECT consumer, event_id FROM dead_letter"
+        )
+        waiting -= {(service, row["consumer"], row["event_id"]) for row in done}
+    return bool(waiting)
 
 
 async def _unsent(network: Network) -> bool:

@@ -15,6 +15,7 @@ from stepway_chassis.identity import Bearer
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.telemetry import Telemetry
 from stepway_cli.local.platform import Platform
+from stepway_cli.place import KINDS
 from stepway_cli.tokens import mint
 
 TOKEN_LIFE = timedelta(hours=1)
@@ -34,11 +35,12 @@ class Network:
     _callers: dict[tuple[str, str, str], Peers] = field(default_factory=dict)
 
     def caller(self, site: str, role: str, subject: str = "") -> Peers:
-        """Somebody with one role at one site."""
+        """Somebody with one role at one site; a patient or family member goes by their id."""
         who = (site, role, subject or f"{role}-{site}")
         if who not in self._callers:
             key, now = self.platform.keys.people_key(), datetime.now(UTC)
-            token = mint(key, who[2], grants={site: [role]}, now=now, lifetime=TOKEN_LIFE)
+            kind = KINDS.get(role, "staff")
+            token = mint(key, who[2], kind=kind, grants={site: [role]}, now=now, lifetime=TOKEN_LIFE)
             addresses = {service: self.platform.address(service) for service in self.platform.services}
             self._callers[who] = Peers(addresses, Bearer(token), self.telemetry, lambda: datetime.now(UTC))
         return self._callers[who]

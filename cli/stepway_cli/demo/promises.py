@@ -3,11 +3,10 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -17,10 +16,10 @@ from stepway_chassis.broker import Stored
 from stepway_cli.demo.inputs import Inputs
 from stepway_cli.demo.journey import Recorded
 from stepway_cli.demo.network import Network
+from stepway_cli.demo.programme import private_words
+from stepway_cli.listeners import wanted
 from stepway_cli.referrals import Sent
 from stepway_cli.sites import SiteRecord
-from stepway_intake import consumers as intake_consumers
-from stepway_notifications import consumers as notifications_consumers
 
 GET = "stepway.intake.v1.ReferralService/GetReferral"
 SHORTEST_CANARY = 4
@@ -92,16 +91,9 @@ def _in_order(stream: Sequence[Stored]) -> Promise:
 
 
 async def _applied_once(network: Network, stream: Sequence[Stored]) -> Promise:
-    handlers: dict[str, Iterable[Any]] = {
-        "intake": intake_consumers.handlers(),
-        "notifications": notifications_consumers.handlers(network.caller("", "")),
-    }
+    peers = network.caller("", "")
     expected = {
-        (service, handler.name, message.headers["ce-id"])
-        for service, known in handlers.items()
-        for handler in known
-        for message in stream
-        if message.headers["ce-type"] == handler.event.DESCRIPTOR.full_name
+        (*who, message.headers["ce-id"]) for message in stream for who in wanted(peers, message.headers["ce-type"])
     }
     applied = [
         (service, row["consumer"], row["event_id"])
@@ -132,14 +124,14 @@ def _sites(sent: Sequence[Sent]) -> tuple[str, str]:
 
 
 async def _held(network: Network, records: Sequence[SiteRecord]) -> Promise:
-    to_patients = "SELECT site, status, delivered_at FROM message WHERE template = 'referral_received'"
-    messages = await network.rows("notifications", to_patients)
+    to_people = "SELECT site, status, delivered_at FROM message WHERE template <> 'escalation_page'"
+    messages = await network.rows("notifications", to_people)
     by_site = {record.site: record for record in records}
     gone = [message for message in messages if message["delivered_at"]]
     outside = [message for message in gone if not _within_hours(message["delivered_at"], by_site[message["site"]])]
     waiting = [message for message in messages if message["status"] == "queued"]
     evidence = f"{len(gone)} delivered, {len(waiting)} wait for their site to open, {len(outside)} outside"
-    return Promise("patients were written to only in their site's hours", not outside, evidence)
+    return Promise("patients and families were written to only in their site's hours", not outside, evidence)
 
 
 def _within_hours(delivered_at: str, record: SiteRecord) -> bool:
@@ -159,9 +151,7 @@ async def _taken(network: Network) -> Promise:
 
 async def _no_canary(network: Network, inputs: Inputs, stream: Sequence[Stored]) -> Promise:
     text = "names, addresses and reasons are nowhere outside the databases"
-    words = canaries(inputs)
-    if not words:
-        return Promise(text, True, "nobody came in whom one could look for")
+    words = canaries(inputs) | private_words()
     written = {form for word in words for form in (word, json.dumps(word)[1:-1], quote(word))}
     pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, sorted(written))) + r")(?!\w)")
     places = {

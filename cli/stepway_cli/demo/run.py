@@ -15,10 +15,12 @@ from stepway_chassis.broker import Stored
 from stepway_cli import trace
 from stepway_cli.bring_up import bring_up
 from stepway_cli.caller import tracing
-from stepway_cli.demo import journey, promises, story
+from stepway_cli.demo import journey, programme, programme_promises, promises, story
 from stepway_cli.demo.inputs import Inputs, inputs, one_open_one_closed
+from stepway_cli.demo.journey import Told
 from stepway_cli.demo.network import Network, NeverHappened
 from stepway_cli.demo.promises import Promise
+from stepway_cli.demo.trials import tried
 from stepway_cli.findings import Refused
 from stepway_cli.local.folder import RunFolder
 from stepway_cli.local.platform import Platform
@@ -96,26 +98,42 @@ async def _journey(network: Network, given: Inputs, records: Sequence[SiteRecord
         forms = sum(len(each.answers.answers) for each in people if each.answers)
         recorded, refused = await journey.record(network, people, sent, _bar(progress, "answers scored", forms))
         flags = await network.rows("intake", FLAGS)
-        taken = _bar(progress, "pages taken", len(flags))
-        for record in records:
-            here = {flag["id"] for flag in flags if flag["site"] == record.site}
-            await journey.take_pages(network, record.site, record.settings["on_call"][0]["clinician"], here, taken)
+        await _answer_pages(network, records, flags, _bar(progress, "pages taken", len(flags)))
+        screened = len({each.answer.assessment.referral_id for each in recorded})
+        decided = _bar(progress, "levels of care decided", screened)
+        begun = await programme.begin(network, records, sent, recorded, decided)
+        at_risk = next((each.referral for each in sent if each.referral and each.site == records[0].site), None)
+        trials = await tried(network, records, begun, at_risk)
         await journey.quiet(network)
     return Outcome(
         refused=[*(each.refused for each in sent if each.refused), *refused],
         stream=await network.stream(),
         messages=await network.rows("notifications", MESSAGES),
-        promises=await promises.check(network, given, records, sent, recorded, len(refused)),
+        promises=[
+            *await promises.check(network, given, records, sent, recorded, len(refused)),
+            *await programme_promises.check(network, begun, trials),
+        ],
     )
+
+
+async def _answer_pages(
+    network: Network, records: Sequence[SiteRecord], flags: Sequence[Mapping[str, Any]], told: Told
+) -> None:
+    """The first on call takes every page of a site but one, which is left to the next on the ladder."""
+    for record in records:
+        first, second, *_ = (each["clinician"] for each in record.settings["on_call"])
+        here = [flag["id"] for flag in flags if flag["site"] == record.site]
+        await journey.take_pages(network, record.site, first, set(here[1:]), told)
+        await journey.take_pages(network, record.site, second, set(here[:1]), told)
 
 
 def _tell(out: Console, folder: Path, given: Inputs, records: Sequence[SiteRecord], outcome: Outcome) -> None:
     story.tell_inputs(out, given, outcome.refused)
     story.tell_events(out, outcome.stream, records)
     story.tell_texts(out, outcome.messages, records)
-    flagged = [event for event in outcome.stream if event.subject.endswith("intake.risk_flagged")]
-    for event in (flagged or outcome.stream)[:1]:
-        story.tell_trace(out, trace.load(folder), event.headers["traceparent"].split("-")[1], folder.name)
+    spans = trace.load(folder)
+    for wanted in story.fullest_trace(spans):
+        story.tell_trace(out, spans, wanted, folder.name)
     story.tell_promises(out, outcome.promises)
 
 

@@ -17,7 +17,8 @@ from stepway_cli.findings import Refused
 from stepway_cli.sites import SiteRecord
 from stepway_cli.trace import Span
 
-MOST_EVENTS = 16
+MOST_EVENTS = 24
+TO = {"escalation_page": "clinician", "family_invitation": "family"}
 
 
 def tell_inputs(out: Console, inputs: Inputs, refused: Sequence[Refused]) -> None:
@@ -73,7 +74,7 @@ def tell_texts(out: Console, messages: Sequence[Mapping[str, Any]], records: Seq
     for message in messages:
         release = datetime.fromisoformat(message["release_at"]).astimezone(zones[message["site"]])
         waits = f"waits until {release:%a %H:%M %Z}" if message["status"] == "queued" else message["status"]
-        to = "clinician" if message["template"] == "escalation_page" else "patient"
+        to = TO.get(message["template"], "patient")
         alike[message["site"], to, message["channel"], waits] += 1
     out.rule("[bold]Texts and emails", align="left")
     rows = [
@@ -83,6 +84,12 @@ def tell_texts(out: Console, messages: Sequence[Mapping[str, Any]], records: Seq
     out.print(report.table(rows))
     for words in dict.fromkeys(message["body"] for message in messages):
         out.print(f"  “{words}”")
+
+
+def fullest_trace(spans: Sequence[Span]) -> list[str]:
+    """The trace that crosses most services; of several the shortest."""
+    known = trace.traces(spans)
+    return sorted(known, key=lambda id: (-len({span.service for span in known[id]}), len(known[id])))[:1]
 
 
 def tell_trace(out: Console, spans: Sequence[Span], trace_id: str, run: str) -> None:

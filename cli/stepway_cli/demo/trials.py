@@ -1,0 +1,163 @@
+"""What the demo tries to break: a seat given back by eight at once, a consent revoked, danger with NATS stopped."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from stepway.family.v1.invitation_pb2 import Invitation
+from stepway.family.v1.invitation_service_pb2 import GetInvitationRequest, ListInvitationsRequest
+from stepway.intake.v1.assessment_pb2 import INSTRUMENT_PHQ_9
+from stepway.intake.v1.assessment_service_pb2 import RecordAssessmentRequest
+from stepway.intake.v1.consent_service_pb2 import RevokeConsentRequest
+from stepway.intake.v1.referral_pb2 import Referral
+from stepway.scheduling.v1.enrollment_pb2 import ENROLLMENT_STATUS_CONFIRMED, ENROLLMENT_STATUS_WAITLISTED, Enrollment
+from stepway.scheduling.v1.enrollment_service_pb2 import EndEnrollmentRequest, ListEnrollmentsRequest
+from stepway_cli.demo.journey import RECORD, all_pages, take_pages
+from stepway_cli.demo.network import Network, until
+from stepway_cli.demo.programme import Named, Programme
+from stepway_cli.sites import SiteRecord
+
+LIST_SEATS = "stepway.scheduling.v1.EnrollmentService/ListEnrollments"
+END = "stepway.scheduling.v1.EnrollmentService/EndEnrollment"
+LIST_INVITATIONS = "stepway.family.v1.InvitationService/ListInvitations"
+GET_INVITATION = "stepway.family.v1.InvitationService/GetInvitation"
+REVOKE = "stepway.intake.v1.ConsentService/RevokeConsent"
+AT_ONCE = 8
+IN_DANGER = {1: 1, 2: 2, 3: 1, 4: 1, 5: 0, 6: 1, 7: 0, 8: 0, 9: 2}
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What came of `AT_ONCE` calls that give one seat back: how many were answered, and who moved up."""
+
+    answered: int
+    waited_before: int
+    waited_after: int
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """A consent that was revoked: what its family member could read, and what became of a message that waited."""
+
+    read_before: str
+    read_after: str
+    seconds: float
+    queued_before: int
+    withheld_after: int
+
+
+@dataclass(frozen=True)
+class Trials:
+    returned: Returned | None
+    withdrawn: Withdrawn | None
+    paged_seconds: float | None
+
+
+async def tried(
+    network: Network, records: Sequence[SiteRecord], programme: Programme, referral: Referral | None
+) -> Trials:
+    """Each of them where the run has somebody to try it with."""
+    opened, closed = records
+    return Trials(
+        await _give_back(network, opened.site, programme),
+        await _withdraw(network, opened.site, closed.site, programme),
+        await _endanger(network, opened, referral) if referral else None,
+    )
+
+
+async def _give_back(network: Network, site: str, programme: Programme) -> Returned | None:
+    admitted = sum(where == site for where, _ in programme.admissions)
+    if not admitted:
+        return None
+    seated = await until(f"seats at {site}", lambda: _seated(network, site, admitted))
+    waited = await _enrollments(network, site, ENROLLMENT_STATUS_WAITLISTED)
+    ends = [EndEnrollmentRequest(request_id=str(uuid4()), enrollment_id=seated[-1].id) for _ in range(AT_ONCE)]
+    desk = network.caller(site, "front_desk")
+    refusals = await asyncio.gather(*(network.refused(desk, END, end, site=site) for end in ends))
+    waits = await _enrollments(network, site, ENROLLMENT_STATUS_WAITLISTED)
+    return Returned(refusals.count(""), len(waited), len(waits))
+
+
+async def _seated(network: Network, site: str, admitted: int) -> list[Enrollment]:
+    """Once everybody has a seat or waits for one."""
+    seated = await _enrollments(network, site, ENROLLMENT_STATUS_CONFIRMED)
+    waiting = await _enrollments(network, site, ENROLLMENT_STATUS_WAITLISTED)
+    return seated if len(seated) + len(waiting) == admitted else []
+
+
+async def _enrollments(network: Network, site: str, status: int) -> list[Enrollment]:
+    request = ListEnrollmentsRequest(page_size=100, status=status)  # type: ignore[arg-type]
+    return list((await network.caller(site, "front_desk").call(LIST_SEATS, request, site=site)).enrollments)
+
+
+async def _withdraw(network: Network, opened: str, closed: str, programme: Programme) -> Withdrawn | None:
+    """At the open site what was readable is read again; at the closed one a message waits."""
+    reader, reached = (next((each for each in programme.named if each.site == site), None) for site in (opened, closed))
+    if reader is None or reached is None:
+        return None
+    invitation = await until("an invitation", lambda: _invitation(network, reader))
+    before = await _read(network, reader, invitation)
+    queued = await until("a queued invitation", lambda: _messages(network, reached, "queued"))
+    began = time.monotonic()
+    await _revoke(network, reader)
+    seconds = time.monotonic() - began
+    after = await _read(network, reader, invitation)
+    await _revoke(network, reached)
+    withheld = await until("a withheld invitation", lambda: _messages(network, reached, "withheld"))
+    return Withdrawn(before, after, seconds, queued, withheld)
+
+
+async def _invitation(network: Network, named: Named) -> Invitation | None:
+    member = network.caller(named.site, "family_member", named.consent.family_member_id)
+    answer = await member.call(LIST_INVITATIONS, ListInvitationsRequest(), site=named.site)
+    return next(iter(answer.invitations), None)
+
+
+async def _read(network: Network, named: Named, invitation: Invitation) -> str:
+    """The reason with which the family member's own invitation is refused, or ""."""
+    member = network.caller(named.site, "family_member", named.consent.family_member_id)
+    return await network.refused(
+        member, GET_INVITATION, GetInvitationRequest(invitation_id=invitation.id), site=named.site
+    )
+
+
+async def _messages(network: Network, named: Named, status: str) -> int:
+    rows = await network.rows("notifications", "SELECT family_member_id, status FROM message")
+    return sum((row["family_member_id"], row["status"]) == (named.consent.family_member_id, status) for row in rows)
+
+
+async def _revoke(network: Network, named: Named) -> None:
+    request = RevokeConsentRequest(request_id=str(uuid4()), consent_id=named.consent.id)
+    await network.caller(named.site, "front_desk").call(REVOKE, request, site=named.site)
+
+
+async def _endanger(network: Network, record: SiteRecord, referral: Referral) -> float:
+    """Seconds from the answers to the page that a channel has taken, with NATS stopped all the while."""
+    on_call = record.settings["on_call"][0]["clinician"]
+    await asyncio.to_thread(network.platform.process("nats").stop)
+    try:
+        flag, began = await _answer(network, record.site, referral), time.monotonic()
+        await until("a page while NATS is stopped", lambda: _paged(network, record.site, on_call, flag))
+        seconds = time.monotonic() - began
+    finally:
+        await asyncio.to_thread(network.platform.process("nats").start)
+    await take_pages(network, record.site, on_call, {flag}, lambda: None)
+    return seconds
+
+
+async def _answer(network: Network, site: str, referral: Referral) -> str:
+    request = RecordAssessmentRequest(
+        request_id=str(uuid4()),
+        referral_id=referral.id,
+        instrument=INSTRUMENT_PHQ_9,
+        answers=[{"item": item, "value": value} for item, value in IN_DANGER.items()],
+    )
+    answer = await network.caller(site, "clinician").call(RECORD, request, site=site)
+    return str(answer.risk_flag_id)
+
+
+async def _paged(network: Network, site: str, on_call: str, flag: str) -> bool:
+    pages = await all_pages(network, site, on_call)
+    return any(page.risk_flag_id == flag and page.HasField("paged_at") for page in pages)

@@ -1,0 +1,105 @@
+"""Who calls whom and who feeds whom, read off the spans of one whole journey: these edges and no others."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+from stepway.intake.v1.consent_service_pb2 import RevokeConsentRequest
+from stepway.notifications.v1.escalation_service_pb2 import AcknowledgeEscalationRequest
+from stepway.scheduling.v1.enrollment_service_pb2 import ListEnrollmentsRequest
+from stepway.scheduling.v1.track_pb2 import DAYPART_WEEKEND
+from stepway_cli import trace
+from stepway_cli.services import SERVICES
+from stepway_cli.trace import Span
+from tests.cases import At, Case, a_case, a_decision, an_admission
+from tests.network import NORTHSIDE, Network, a_referral, phq_9
+from tests.waiting import until
+
+Edge = tuple[str, str, str]
+
+CALLS: set[Edge] = {
+    ("intake", "notifications", "EscalationService/RaiseEscalation"),
+    ("scheduling", "intake", "AdmissionService/GetAdmission"),
+    ("family", "intake", "ConsentService/CheckConsents"),
+    ("notifications", "intake", "ReferralService/GetPatientContact"),
+    ("notifications", "intake", "ConsentService/GetFamilyMemberContact"),
+    ("notifications", "scheduling", "EnrollmentService/GetEnrollment"),
+}
+ALSO_CALLS: set[Edge] = {("notifications", "intake", "ConsentService/CheckConsents")}
+"""Only within the hours in which the site writes to people, or when a revocation finds something queued."""
+FEEDS: set[Edge] = {
+    ("intake", "notifications", "ReferralReceived"),
+    ("intake", "notifications", "RiskFlagged"),
+    ("intake", "scheduling", "PatientAdmitted"),
+    ("intake", "family", "PatientAdmitted"),
+    ("intake", "family", "ConsentGranted"),
+    ("intake", "family", "ConsentRevoked"),
+    ("intake", "notifications", "ConsentRevoked"),
+    ("scheduling", "care", "EnrollmentConfirmed"),
+    ("scheduling", "notifications", "EnrollmentConfirmed"),
+    ("scheduling", "notifications", "EnrollmentWaitlisted"),
+    ("family", "notifications", "FamilyMemberInvited"),
+    ("notifications", "intake", "EscalationAcknowledged"),
+}
+
+
+async def test_these_services_call_and_feed_each_other_and_no_others_do(network: Network) -> None:
+    traced = Network(network.platform, trace_ratio=1.0)
+    await _finish(traced, await a_case(traced))
+    await _wait_in_line(traced)
+
+    async def all_there() -> bool:
+        spans = trace.load(network.platform.folder.path)
+        return set(_calls(spans)) >= CALLS and set(_feeds(spans)) >= FEEDS
+
+    await until(all_there, within=30)
+    spans = trace.load(network.platform.folder.path)
+    assert set(_calls(spans)) - ALSO_CALLS == CALLS
+    assert set(_feeds(spans)) == FEEDS
+
+
+async def test_one_trace_crosses_all_five_services(network: Network) -> None:
+    traced = Network(network.platform, trace_ratio=1.0)
+    case = await a_case(traced)
+
+    async def crossed() -> bool:
+        found = trace.traces(trace.load(network.platform.folder.path)).values()
+        return any({span.service for span in spans} >= set(SERVICES) for spans in found)
+
+    assert case.invitation
+    assert await until(crossed, within=30)
+
+
+async def _finish(network: Network, case: Case) -> None:
+    """The page is taken and the consent withdrawn."""
+    at = At(network, case.site)
+    taken = AcknowledgeEscalationRequest(request_id=str(uuid4()), escalation_id=case.escalation)
+    await at.call("notifications", "EscalationService/AcknowledgeEscalation", taken, role="site_lead")
+    revoked = RevokeConsentRequest(request_id=str(uuid4()), consent_id=case.consent)
+    await at.call("intake", "ConsentService/RevokeConsent", revoked)
+
+
+async def _wait_in_line(network: Network, site: str = NORTHSIDE) -> None:
+    """Somebody who can come at a time at which nothing is offered."""
+    at = At(network, site)
+    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
+    await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, [1] * 8 + [0]))
+    await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
+    await at.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id, availability=[DAYPART_WEEKEND]))
+    await at.listed("scheduling", "EnrollmentService/ListEnrollments", ListEnrollmentsRequest(), referral.patient_id)
+
+
+def _calls(spans: list[Span]) -> Iterator[Edge]:
+    """From the service that asks to the one that answers."""
+    by_id = {span.span_id: span for span in spans}
+    for span in spans:
+        asking = by_id.get(span.parent_id)
+        if span.kind == "SERVER" and asking and {asking.service, span.service} <= set(SERVICES):
+            yield asking.service, span.service, span.name.removeprefix(f"stepway.{span.service}.v1.")
+
+
+def _feeds(spans: list[Span]) -> Iterator[Edge]:
+    """From the service that announced an event to each that handled it."""
+    for span in spans:
+        if span.kind == "CONSUMER" and span.service in SERVICES:
+            _, owner, _, event = str(span.attributes["cloudevents.event_type"]).split(".")
+            yield owner, span.service, event
