@@ -11,19 +11,26 @@ import pytest
 from stepway.intake.v1.referral_service_pb2 import ReceiveReferralRequest, ReceiveReferralResponse
 from stepway_chassis.schema import EXEMPT, OWN_SITE
 from stepway_cli.local.roles import ROLES, role_of
+from stepway_cli.services import SERVICES
 from tests.calls import Answer, send
 from tests.cases import a_case
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
-SERVICES = ("intake", "notifications")
 CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
 OWN_TABLES = {
-    "intake": {"patient", "referral", "assessment", "risk_flag"},
-    "notifications": {"patient", "message", "escalation"},
+    "intake": {
+        *("patient", "referral", "assessment", "risk_flag"),
+        *("level_of_care_decision", "family_member", "consent", "admission"),
+    },
+    "scheduling": {"track", "enrollment"},
+    "care": {"treatment_plan"},
+    "family": {"consent_link", "patient", "family_group", "invitation"},
+    "notifications": {"patient", "message", "escalation", "family_member"},
 }
 CHASSIS_TABLES = {
-    *("event_head", "outbox", "outbox_blocked", "inbox", "delivery_failure", "dead_letter", "idempotency", "audit")
+    *("event_head", "outbox", "outbox_blocked", "inbox", "delivery_failure", "dead_letter", "idempotency", "audit"),
+    "person_label",
 }
 SITE_DOES_NOT_LEAD = {
     "alembic_version_pkc",  # one row, of no site
@@ -57,11 +64,24 @@ CHASSIS_WRITES = {
     "dead_letter": "IUD",
     "idempotency": "IU",
     "audit": "I",
+    "person_label": "IU",
     "work": "IUD",
 }
 APP_WRITES = {
-    "intake": {"patient": "I", "referral": "IU", "assessment": "I", "risk_flag": "IU"},
-    "notifications": {"patient": "IU", "message": "IU", "escalation": "IU"},
+    "intake": {
+        "patient": "I",
+        "referral": "IU",
+        "assessment": "I",
+        "risk_flag": "IU",
+        "level_of_care_decision": "I",
+        "family_member": "I",
+        "consent": "IU",
+        "admission": "I",
+    },
+    "scheduling": {"track": "IU", "enrollment": "IU"},
+    "care": {"treatment_plan": "I"},
+    "family": {"consent_link": "IU", "patient": "IU", "family_group": "IU", "invitation": "I"},
+    "notifications": {"patient": "IU", "message": "IU", "escalation": "IU", "family_member": "IU"},
 }
 every_database = pytest.mark.parametrize("service", SERVICES)
 every_role = pytest.mark.parametrize("role", ROLES)

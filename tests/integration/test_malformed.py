@@ -14,6 +14,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from tests.calls import Answer, every_rpc, send, service_token
 from tests.cases import ON_CALL, Case, a_case
 from tests.conftest import SOAK
+from tests.good_requests import REQUESTS
 from tests.network import NORTHSIDE, Network, a_referral, phq_9
 
 RECORD = "stepway.intake.v1.AssessmentService/RecordAssessment"
@@ -22,7 +23,7 @@ ROLES = ["front_desk", "clinician", "site_lead"]
 MOST_OF_THE_WIDEST = [*sorted(every_rpc()), *[RECEIVE, RECORD] * 4]
 DEFECTS = {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED"}
 MEBIBYTE = 1 << 20
-EXAMPLES = 3000 if SOAK else 100
+EXAMPLES = 500_000 if SOAK else 1_000  # of messages, and as many of damaged bytes
 
 WORDS = ["", "\0", "a\0b", "\n", "\x7f", "\u202eabc", "\ufeff", "\U0010ffff", "e\u0301", "' OR 1=1 --", "%s%n{0}"]
 SHAPES = [
@@ -44,6 +45,14 @@ KNOWN = {
     "referral_id": "referral",
     "patient_id": "patient",
     "assessment_id": "assessment",
+    "risk_flag_id": "risk_flag",
+    "decision_id": "decision",
+    "family_member_id": "family_member",
+    "consent_id": "spare_consent",
+    "admission_id": "admission",
+    "enrollment_id": "enrollment",
+    "treatment_plan_id": "treatment_plan",
+    "invitation_id": "invitation",
     "escalation_id": "escalation",
 }
 
@@ -53,10 +62,17 @@ TABLES = {
         "referral": "true",
         "assessment": "true",
         "risk_flag": "true",
+        "level_of_care_decision": "true",
+        "family_member": "true",
+        "consent": "true",
+        "admission": "true",
         "event_head": "true",
         "outbox": "true",
         "idempotency": "true",
     },
+    "scheduling": {"track": "true", "idempotency": "true", "enrollment": "status = 'ended'"},
+    "care": {"idempotency": "true"},
+    "family": {"family_group": "true", "idempotency": "true"},
     "notifications": {
         "idempotency": "true",
         "patient": "stopped_at IS NOT NULL",
@@ -131,12 +147,7 @@ def nearly_right(draw: DrawFn, rpc: str, case: Case) -> dict[str, Any]:
 
 def right(rpc: str, case: Case) -> dict[str, Any]:
     """As keyword arguments, a request that is in order."""
-    by_rpc: dict[str, Message] = {RECEIVE: a_referral(), RECORD: phq_9(case.referral, [0] * 9)}
-    if rpc in by_rpc:
-        return {field.name: value for field, value in by_rpc[rpc].ListFields()}
-    fields = every_rpc()[rpc].request.DESCRIPTOR.fields
-    ids = {"request_id": str(uuid4()), **{name: getattr(case, record) for name, record in KNOWN.items()}}
-    return {field.name: ids[field.name] for field in fields if field.name in ids}
+    return {field.name: value for field, value in REQUESTS[rpc](case).ListFields()}
 
 
 @st.composite

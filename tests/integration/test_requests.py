@@ -232,7 +232,13 @@ async def test_a_caller_without_a_deadline_is_not_kept_for_ever(network: Network
     assert answer.code == "OK"
 
 
-PAGED = sorted(rpc for rpc in every_rpc() if "/List" in rpc)
+PAGED = sorted(
+    rpc
+    for rpc, rule in every_rpc().items()
+    if "/List" in rpc and "patient_id" not in rule.request.DESCRIPTOR.fields_by_name
+)
+FEWER = {"stepway.family.v1.InvitationService/ListInvitations"}
+"""Leaves out what no consent covers now, so that a page may hold fewer than it was asked for."""
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +251,7 @@ async def pages(network: Network, rpc: str, size: int) -> list[list[str]]:
     request, read = every_rpc()[rpc].request(page_size=size), []
     while True:
         answer = await network.call(rpc, request, role="site_lead")
-        read.append([each.id for each in answer.ListFields()[0][1]])
+        read.append([each.id for each in getattr(answer, answer.DESCRIPTOR.fields[0].name)])
         if not answer.next_page_token:
             return read
         request.page_token = answer.next_page_token  # type: ignore[attr-defined]
@@ -258,8 +264,9 @@ async def test_pages_add_up_to_everything_once_newest_first(network: Network, ca
     assert whole == sorted(whole, reverse=True)
     in_threes = await pages(network, rpc, 3)
     assert [each for page in in_threes for each in page] == whole
-    assert {len(page) for page in in_threes[:-1]} <= {3}
-    assert 1 <= len(in_threes[-1]) <= 3
+    if rpc not in FEWER:
+        assert {len(page) for page in in_threes[:-1]} <= {3}
+        assert 1 <= len(in_threes[-1]) <= 3
 
 
 async def test_a_page_has_fifty_unless_the_caller_says(network: Network) -> None:
