@@ -145,7 +145,7 @@ class Ledger:
     async def create(self) -> None:
         self.network.platform.postgres.provision("ledger")
         owner = await asyncpg.connect(self.url("owner"))
-        for statement in schema.version_1("ledger"):
+        for statement in (*schema.version_1("ledger"), *schema.version_2("ledger"), *_accounts()):
             await owner.execute(statement)
         await owner.close()
         rows = [(SITE, "shared"), (OTHER_SITE, "shared"), (FAR_SITE, FAR_CELL)]
@@ -193,6 +193,19 @@ class Ledger:
     async def transaction(self, database: Database, site: str = SITE) -> AsyncIterator[Tx]:
         async with database.transaction(site, "test") as tx:
             yield tx
+
+
+def _accounts() -> Iterable[str]:
+    yield """
+        CREATE TABLE account (
+            site text NOT NULL,
+            id uuid NOT NULL,
+            colour text NOT NULL,
+            note text,
+            entered_by text NOT NULL,
+            PRIMARY KEY (site, id)
+        )"""
+    yield from schema.protect("ledger", "account", "SELECT, INSERT, UPDATE")
 
 
 @contextmanager
