@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from enum import StrEnum
 from functools import cache
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, DateTime, MetaData, RowMapping, Select, Table, Text, Uuid, and_, select
@@ -57,7 +57,7 @@ def newest(tx: Tx, table: Table, page: Page) -> Select[Any]:
 
 
 def read(shape: type[R], row: RowMapping) -> R:
-    """A dataclass from the columns named like its fields; a text becomes the StrEnum that the field asks for."""
+    """A dataclass from the columns named like its fields: a text becomes the StrEnum asked for, an array a tuple."""
     return shape(**{name: reader(row[name]) for name, reader in _readers(shape)})
 
 
@@ -68,6 +68,9 @@ def _readers(shape: type[Any]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
 
 
 def _reader(hint: Any) -> Callable[[Any], Any]:
+    if get_origin(hint) is tuple:
+        each = _reader(get_args(hint)[0])
+        return lambda values: tuple(each(value) for value in values)
     return hint if isinstance(hint, type) and issubclass(hint, StrEnum) else _as_it_is
 
 

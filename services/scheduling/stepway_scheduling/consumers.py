@@ -1,0 +1,40 @@
+"""What scheduling does when it hears of something."""
+
+from functools import partial
+from typing import Any
+
+from stepway.intake.v1.admission_service_pb2 import GetAdmissionRequest
+from stepway.intake.v1.events_pb2 import PatientAdmitted
+from stepway_chassis import labels
+from stepway_chassis.deliveries import Handler
+from stepway_chassis.events import Event
+from stepway_chassis.ids import uuid7
+from stepway_chassis.rpc.client import Peers
+from stepway_chassis.transaction import Tx
+from stepway_scheduling import domain, seating, wire
+from stepway_scheduling.domain import Admission
+
+
+def handlers(peers: Peers) -> list[Handler[Any]]:
+    return [
+        Handler(
+            name="seat_patient",
+            event=PatientAdmitted,
+            fetch=partial(fetch_admission, peers),
+            apply=seat_patient,
+            commutative="adds one enrolment per admission; who comes first takes the seat, how many sit is the same",
+        ),
+    ]
+
+
+async def fetch_admission(peers: Peers, event: Event) -> Admission:
+    request = GetAdmissionRequest(admission_id=str(wire.admitted(event)))
+    answer = await peers.call("stepway.intake.v1.AdmissionService/GetAdmission", request, site=event.site)
+    return wire.admission(answer.admission)
+
+
+async def seat_patient(tx: Tx, event: Event, admission: Admission) -> None:
+    """Give a seat to somebody who was admitted, or a place in the line."""
+    tx.concerns(admission.patient_id)
+    await labels.keep(tx, admission.patient_id, event.label)
+    await seating.enrol(tx, domain.queue(admission, id=uuid7(tx.now)))
