@@ -1,0 +1,58 @@
+"""What family does when it hears of something: it writes down the fact, and the loop draws the conclusion."""
+
+from stepway.intake.v1.events_pb2 import ConsentGranted, ConsentRevoked, PatientAdmitted
+from stepway_chassis import labels, loops
+from stepway_chassis.deliveries import Handler
+from stepway_chassis.events import Event
+from stepway_chassis.transaction import Tx
+from stepway_family import store, wire
+from stepway_family.inviting import LOOP
+
+
+def handlers() -> list[Handler[None]]:
+    return [
+        Handler(
+            name="note_consent",
+            event=ConsentGranted,
+            apply=note_consent,
+            commutative="writes what a grant says of its consent, beside what a revocation says of it",
+        ),
+        Handler(
+            name="end_consent",
+            event=ConsentRevoked,
+            apply=end_consent,
+            commutative="writes what a revocation says of its consent, whether or not the grant was heard of",
+        ),
+        Handler(
+            name="note_admission",
+            event=PatientAdmitted,
+            apply=note_admission,
+            commutative="keeps the earliest admission of a patient, and the highest label",
+        ),
+    ]
+
+
+async def note_consent(tx: Tx, event: Event, _: None) -> None:
+    """Somebody may be told something about a patient."""
+    consent_id, patient_id, family_member_id = wire.consent(event)
+    tx.concerns(patient_id)
+    await labels.keep(tx, patient_id, event.label)
+    await store.keep_grant(tx, consent_id, patient_id, family_member_id, wire.origin(event))
+    await loops.wake(tx, LOOP, tx.now)
+
+
+async def end_consent(tx: Tx, event: Event, _: None) -> None:
+    """It has ended already, since each use asks intake; nobody needs to ask about it any more."""
+    consent_id, patient_id, family_member_id = wire.consent(event)
+    tx.concerns(patient_id)
+    await labels.keep(tx, patient_id, event.label)
+    await store.keep_revocation(tx, consent_id, patient_id, family_member_id, wire.origin(event))
+
+
+async def note_admission(tx: Tx, event: Event, _: None) -> None:
+    """A patient is in the programme, so that there is something for the family to come to."""
+    patient_id = wire.admitted_patient(event)
+    tx.concerns(patient_id)
+    await labels.keep(tx, patient_id, event.label)
+    await store.keep_admission(tx, patient_id, wire.origin(event))
+    await loops.wake(tx, LOOP, tx.now)
