@@ -58,7 +58,7 @@ def newest(tx: Tx, table: Table, page: Page) -> Select[Any]:
 
 def read(shape: type[R], row: RowMapping) -> R:
     """A dataclass from the columns named like its fields: a text becomes the StrEnum asked for, an array a tuple."""
-    return shape(**{name: reader(row[name]) for name, reader in _readers(shape)})
+    return shape(**{name: reader(row[name]) for name, reader in _readers(shape)})  # type: ignore[arg-type]
 
 
 @cache

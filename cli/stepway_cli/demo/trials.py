@@ -98,6 +98,7 @@ async def _withdraw(network: Network, opened: str, closed: str, programme: Progr
     if reader is None or reached is None:
         return None
     invitation = await until("an invitation", lambda: _invitation(network, reader))
+    assert invitation is not None
     before = await _read(network, reader, invitation)
     queued = await until("a queued invitation", lambda: _messages(network, reached, "queued"))
     began = time.monotonic()

@@ -1,19 +1,36 @@
 """The whole wiring of intake."""
 
+from datetime import timedelta
+
 from stepway_chassis.app import App, Runtime, Wiring
 from stepway_intake.consumers import handlers
-from stepway_intake.service import AssessmentService, ReferralService, RiskService
+from stepway_intake.service import (
+    AdmissionService,
+    AssessmentService,
+    ConsentService,
+    LevelOfCareService,
+    ReferralService,
+    RiskService,
+)
+from stepway_intake.settings import IntakeSettings
+from stepway_intake.watchdog import watchdog
 
 
-def wire(runtime: Runtime, _: None) -> Wiring:
+def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
+    database, telemetry = runtime.database, runtime.telemetry
+    pause = timedelta(seconds=settings.watch_seconds)
     return Wiring(
         servicers=[
-            ReferralService(runtime.database),
-            AssessmentService(runtime.database),
-            RiskService(runtime.database),
+            ReferralService(database),
+            AssessmentService(database, telemetry),
+            RiskService(database),
+            LevelOfCareService(database),
+            ConsentService(database),
+            AdmissionService(database),
         ],
         handlers=handlers(),
+        loops=[watchdog(database, runtime.peers, telemetry, runtime.now, pause)],
     )
 
 
-APP = App("intake", wire)
+APP = App("intake", wire, IntakeSettings)

@@ -1,57 +1,41 @@
 """The tables of intake, and what is read from and written to them inside an open transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, Integer, MetaData, RowMapping, Select, Table, Text, Uuid, select, update
+from sqlalchemy import ARRAY, Column, Integer, MetaData, RowMapping, Select, Text, Uuid, and_, func, or_, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
+from stepway_chassis import records
 from stepway_chassis.errors import NotFound
+from stepway_chassis.pages import Page
+from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
-from stepway_intake.domain import (
-    Assessment,
-    ContactPoint,
-    Label,
-    Patient,
-    Person,
-    Referral,
-    RelatedPerson,
-    RiskFlag,
-    Status,
-    Urgency,
-)
+from stepway_intake.domain.assessments import Assessment, RiskFlag, Urgency
+from stepway_intake.domain.consents import Consent, FamilyMember
+from stepway_intake.domain.people import ContactPoint, Label, Patient, Person, RelatedPerson
+from stepway_intake.domain.referrals import Admission, Decision, LevelOfCare, Referral, Status
 from stepway_intake.instruments.scoring import Score
 
 _metadata = MetaData()
-_TIME = DateTime(timezone=True)
 
-patient = Table(
-    "patient",
-    _metadata,
-    Column("site", Text, primary_key=True),
-    Column("id", Uuid, primary_key=True),
-    Column("person", JSONB),
-    Column("label", Text),
-    Column("created_at", _TIME),
+patient = records.records(
+    "patient", _metadata, Column("person", JSONB), Column("label", Text), Column("created_at", TIME)
 )
-referral = Table(
+referral = records.records(
     "referral",
     _metadata,
-    Column("site", Text, primary_key=True),
-    Column("id", Uuid, primary_key=True),
     Column("patient_id", Uuid),
     Column("status", Text),
     Column("related_people", JSONB),
     Column("reason", Text),
-    Column("received_at", _TIME),
+    Column("received_at", TIME),
 )
-assessment = Table(
+assessment = records.records(
     "assessment",
     _metadata,
-    Column("site", Text, primary_key=True),
-    Column("id", Uuid, primary_key=True),
     Column("referral_id", Uuid),
     Column("patient_id", Uuid),
     Column("instrument", Text),
@@ -60,19 +44,50 @@ assessment = Table(
     Column("band", Text),
     Column("missing", Integer),
     Column("rule", Text),
-    Column("answered_at", _TIME),
+    Column("answered_at", TIME),
 )
-risk_flag = Table(
+risk_flag = records.records(
     "risk_flag",
     _metadata,
-    Column("site", Text, primary_key=True),
-    Column("id", Uuid, primary_key=True),
     Column("patient_id", Uuid),
     Column("referral_id", Uuid),
     Column("urgency", Text),
-    Column("raised_at", _TIME),
-    Column("acknowledged_at", _TIME),
+    Column("raised_at", TIME),
+    Column("acknowledged_at", TIME),
     Column("acknowledged_by", Text),
+    Column("paged_at", TIME),
+    Column("trace_context", JSONB),
+)
+level_of_care_decision = records.records(
+    "level_of_care_decision",
+    _metadata,
+    Column("referral_id", Uuid),
+    Column("patient_id", Uuid),
+    Column("level", Text),
+    Column("rationale", Text),
+    Column("decided_by", Text),
+    Column("decided_at", TIME),
+)
+admission = records.records(
+    "admission",
+    _metadata,
+    Column("referral_id", Uuid),
+    Column("patient_id", Uuid),
+    Column("availability", ARRAY(Text)),
+    Column("admitted_at", TIME),
+)
+family_member = records.records("family_member", _metadata, Column("patient_id", Uuid), Column("person", JSONB))
+consent = records.records(
+    "consent",
+    _metadata,
+    Column("patient_id", Uuid),
+    Column("family_member_id", Uuid),
+    Column("categories", ARRAY(Text)),
+    Column("purpose", Text),
+    Column("signed_at", TIME),
+    Column("granted_at", TIME),
+    Column("expires_at", TIME),
+    Column("revoked_at", TIME),
 )
 
 _with_patient = (
@@ -118,26 +133,63 @@ async def _one_referral(tx: Tx, statement: Select[Any]) -> Referral:
     return _referral(row)
 
 
-async def referrals_before(tx: Tx, before: UUID | None, limit: int) -> Sequence[Referral]:
+async def referrals(tx: Tx, page: Page) -> Sequence[Referral]:
     """Newest first; ids are made in the order of time."""
-    statement = _with_patient.where(referral.c.site == tx.site.name).order_by(referral.c.id.desc()).limit(limit)
-    if before is not None:
-        statement = statement.where(referral.c.id < before)
+    statement = _with_patient.where(referral.c.site == tx.site.name).order_by(referral.c.id.desc()).limit(page.limit)
+    if page.before is not None:
+        statement = statement.where(referral.c.id < page.before)
     return [_referral(row) for row in (await tx.execute(statement)).mappings()]
 
 
 async def save_referral(tx: Tx, changed: Referral) -> None:
-    await tx.execute(
-        update(referral)
-        .where(referral.c.site == tx.site.name, referral.c.id == changed.id)
-        .values(status=changed.status)
+    await records.save(tx, referral, changed, "status")
+
+
+async def first_referral(tx: Tx, patient_id: UUID) -> str:
+    """The journey that a patient is on."""
+    ids = select(func.min(referral.c.id.cast(Text))).where(
+        referral.c.site == tx.site.name, referral.c.patient_id == patient_id
     )
+    return str((await tx.execute(ids)).scalar_one())
+
+
+async def add_decision(tx: Tx, made: Decision) -> None:
+    await records.add(tx, level_of_care_decision, made)
+
+
+async def find_decision(tx: Tx, id: UUID) -> Decision:
+    """Raises NotFound (LEVEL_OF_CARE_DECISION_NOT_FOUND)."""
+    row = await records.find(tx, level_of_care_decision, id)
+    if row is None or not tx.within(str(row["patient_id"])):
+        message = "There is no such decision at this site."
+        raise NotFound("LEVEL_OF_CARE_DECISION_NOT_FOUND", message, field="decision_id")
+    return records.read(Decision, row)
+
+
+async def level_of(tx: Tx, decided: Referral) -> LevelOfCare | None:
+    """What was decided for this referral, if anything was."""
+    level = select(level_of_care_decision.c.level).where(
+        level_of_care_decision.c.site == tx.site.name, level_of_care_decision.c.referral_id == decided.id
+    )
+    found = (await tx.execute(level)).scalar_one_or_none()
+    return None if found is None else LevelOfCare(found)
+
+
+async def add_admission(tx: Tx, made: Admission) -> None:
+    await records.add(tx, admission, made)
+
+
+async def find_admission(tx: Tx, id: UUID) -> Admission:
+    """Raises NotFound (ADMISSION_NOT_FOUND)."""
+    row = await records.find(tx, admission, id)
+    if row is None or not tx.within(str(row["patient_id"])):
+        raise NotFound("ADMISSION_NOT_FOUND", "There is no such admission at this site.", field="admission_id")
+    return records.read(Admission, row)
 
 
 async def find_patient(tx: Tx, id: UUID) -> Patient:
     """Raises NotFound (PATIENT_NOT_FOUND)."""
-    statement = select(patient).where(patient.c.site == tx.site.name, patient.c.id == id)
-    row = (await tx.execute(statement)).mappings().first()
+    row = await records.find(tx, patient, id)
     if row is None or not tx.within(str(id)):
         raise NotFound("PATIENT_NOT_FOUND", "There is no such patient at this site.", field="patient_id")
     return Patient(row["id"], _person(row["person"]), Label(row["label"]))
@@ -163,38 +215,98 @@ async def add_assessment(tx: Tx, made: Assessment) -> None:
 
 async def find_assessment(tx: Tx, id: UUID) -> Assessment:
     """Raises NotFound (ASSESSMENT_NOT_FOUND)."""
-    statement = select(assessment).where(assessment.c.site == tx.site.name, assessment.c.id == id)
-    row = (await tx.execute(statement)).mappings().first()
+    row = await records.find(tx, assessment, id)
     if row is None or not tx.within(str(row["patient_id"])):
         raise NotFound("ASSESSMENT_NOT_FOUND", "There is no such assessment at this site.", field="assessment_id")
     return _assessment(row)
 
 
-async def add_risk_flag(tx: Tx, flag: RiskFlag) -> None:
-    await tx.execute(insert(risk_flag).values(site=tx.site.name, **asdict(flag)))
+async def add_risk_flag(tx: Tx, flag: RiskFlag, trace_context: Mapping[str, str]) -> None:
+    await records.add(tx, risk_flag, flag, trace_context=dict(trace_context))
 
 
 async def lock_risk_flag(tx: Tx, id: UUID) -> RiskFlag | None:
-    statement = select(risk_flag).where(risk_flag.c.site == tx.site.name, risk_flag.c.id == id).with_for_update()
-    row = (await tx.execute(statement)).mappings().first()
-    return None if row is None else _risk_flag(row)
+    row = await records.lock(tx, risk_flag, id)
+    return None if row is None else records.read(RiskFlag, row)
 
 
 async def save_risk_flag(tx: Tx, flag: RiskFlag) -> None:
-    await tx.execute(
-        update(risk_flag)
-        .where(risk_flag.c.site == tx.site.name, risk_flag.c.id == flag.id)
-        .values(acknowledged_at=flag.acknowledged_at, acknowledged_by=flag.acknowledged_by)
-    )
+    await records.save(tx, risk_flag, flag, "acknowledged_at", "acknowledged_by", "paged_at")
 
 
-async def risk_flags_before(tx: Tx, before: UUID | None, limit: int, *, open_only: bool) -> Sequence[RiskFlag]:
-    statement = select(risk_flag).where(risk_flag.c.site == tx.site.name).order_by(risk_flag.c.id.desc()).limit(limit)
-    if before is not None:
-        statement = statement.where(risk_flag.c.id < before)
+async def risk_flags(tx: Tx, page: Page, *, open_only: bool) -> Sequence[RiskFlag]:
+    statement = records.newest(tx, risk_flag, page)
     if open_only:
         statement = statement.where(risk_flag.c.acknowledged_at.is_(None))
-    return [_risk_flag(row) for row in (await tx.execute(statement)).mappings()]
+    return [records.read(RiskFlag, row) for row in (await tx.execute(statement)).mappings()]
+
+
+async def unpaged_flags(tx: Tx, limit: int) -> list[tuple[RiskFlag, Label, Mapping[str, str]]]:
+    """Flags that ask for a page which no channel has taken and nobody has answered; each with label and trace."""
+    statement = (
+        select(risk_flag, patient.c.label)
+        .join(patient, and_(patient.c.site == risk_flag.c.site, patient.c.id == risk_flag.c.patient_id))
+        .where(risk_flag.c.site == tx.site.name, risk_flag.c.urgency == Urgency.PAGE)
+        .where(risk_flag.c.paged_at.is_(None), risk_flag.c.acknowledged_at.is_(None))
+        .order_by(risk_flag.c.id)
+        .limit(limit)
+    )
+    rows = (await tx.execute(statement)).mappings()
+    return [(records.read(RiskFlag, row), Label(row["label"]), row["trace_context"] or {}) for row in rows]
+
+
+async def add_family_member(tx: Tx, named: FamilyMember) -> None:
+    values = {"id": named.id, "patient_id": named.patient_id, "person": asdict(named.person)}
+    await tx.execute(insert(family_member).values(site=tx.site.name, **values))
+
+
+async def find_family_member(tx: Tx, id: UUID) -> FamilyMember | None:
+    row = await records.find(tx, family_member, id)
+    return None if row is None else FamilyMember(row["id"], row["patient_id"], _related(row["person"]))
+
+
+async def family_member_of(tx: Tx, patient_id: UUID, id: UUID) -> FamilyMember:
+    """Raises NotFound (FAMILY_MEMBER_NOT_FOUND), also for somebody whom another patient has named."""
+    named = await find_family_member(tx, id)
+    if named is None or named.patient_id != patient_id:
+        message = "No consent of this patient names such a person; send family_member to name somebody new."
+        raise NotFound("FAMILY_MEMBER_NOT_FOUND", message, field="family_member_id")
+    return named
+
+
+async def add_consent(tx: Tx, granted: Consent) -> None:
+    await records.add(tx, consent, granted)
+
+
+async def find_consent(tx: Tx, id: UUID) -> Consent:
+    """Raises NotFound (CONSENT_NOT_FOUND), also for one outside the caller's reach."""
+    return _consent(tx, await records.find(tx, consent, id))
+
+
+async def lock_consent(tx: Tx, id: UUID) -> Consent:
+    return _consent(tx, await records.lock(tx, consent, id))
+
+
+def _consent(tx: Tx, row: RowMapping | None) -> Consent:
+    if row is None or not tx.within(str(row["patient_id"])):
+        raise NotFound("CONSENT_NOT_FOUND", "There is no such consent at this site.", field="consent_id")
+    return records.read(Consent, row)
+
+
+async def save_consent(tx: Tx, changed: Consent) -> None:
+    await records.save(tx, consent, changed, "revoked_at")
+
+
+async def consents_of(tx: Tx, patient_id: UUID, page: Page) -> Sequence[Consent]:
+    statement = records.newest(tx, consent, page).where(consent.c.patient_id == patient_id)
+    return [records.read(Consent, row) for row in (await tx.execute(statement)).mappings()]
+
+
+async def consents_between(tx: Tx, pairs: Iterable[tuple[UUID, UUID]]) -> Sequence[Consent]:
+    """Every consent of these (patient, family member) pairs, in one indexed read."""
+    about = (and_(consent.c.patient_id == who, consent.c.family_member_id == to) for who, to in dict.fromkeys(pairs))
+    statement = select(consent).where(consent.c.site == tx.site.name, or_(*about)).order_by(consent.c.id)
+    return [records.read(Consent, row) for row in (await tx.execute(statement)).mappings()]
 
 
 def _referral(row: RowMapping) -> Referral:
@@ -229,16 +341,4 @@ def _assessment(row: RowMapping) -> Assessment:
         answers={int(item): value for item, value in row["answers"].items()},
         score=Score(total=row["total"], band=row["band"], missing=row["missing"], rule=row["rule"]),
         answered_at=row["answered_at"],
-    )
-
-
-def _risk_flag(row: RowMapping) -> RiskFlag:
-    return RiskFlag(
-        id=row["id"],
-        patient_id=row["patient_id"],
-        referral_id=row["referral_id"],
-        urgency=Urgency(row["urgency"]),
-        raised_at=row["raised_at"],
-        acknowledged_at=row["acknowledged_at"],
-        acknowledged_by=row["acknowledged_by"],
     )

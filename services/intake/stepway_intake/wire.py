@@ -4,30 +4,31 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
+from google.protobuf.duration_pb2 import Duration
+
 from stepway.intake.v1 import (
+    admission_pb2,
     assessment_pb2,
     assessment_service_pb2,
+    consent_pb2,
+    consent_service_pb2,
     events_pb2,
+    level_of_care_pb2,
     referral_pb2,
     referral_service_pb2,
     risk_flag_pb2,
 )
+from stepway.notifications.v1 import escalation_service_pb2
 from stepway.notifications.v1 import events_pb2 as notification_events_pb2
+from stepway.privacy.v1 import label_pb2
+from stepway.scheduling.v1 import track_pb2
 from stepway_chassis.errors import InvalidInput
 from stepway_chassis.events import Event
 from stepway_chassis.times import from_proto, to_proto
-from stepway_intake.domain import (
-    Assessment,
-    ContactPoint,
-    Label,
-    Patient,
-    Person,
-    Referral,
-    RelatedPerson,
-    RiskFlag,
-    Status,
-    Urgency,
-)
+from stepway_intake.domain.assessments import Assessment, RiskFlag, Urgency
+from stepway_intake.domain.consents import USE_WITHIN, Category, Consent, FamilyMember, Finding, Question
+from stepway_intake.domain.people import ContactPoint, Label, Patient, Person, RelatedPerson
+from stepway_intake.domain.referrals import Admission, Daypart, Decision, LevelOfCare, Referral, Status
 from stepway_intake.instruments.catalogue import GAD_7, PHQ_9
 from stepway_intake.instruments.definition import Band, Definition
 
@@ -39,7 +40,13 @@ _INSTRUMENT_OF = {definition.name: value for value, definition in _INSTRUMENTS.i
 _STATUS = {
     Status.RECEIVED: referral_pb2.REFERRAL_STATUS_RECEIVED,
     Status.SCREENING: referral_pb2.REFERRAL_STATUS_SCREENING,
+    Status.DECIDED: referral_pb2.REFERRAL_STATUS_DECIDED,
+    Status.ADMITTED: referral_pb2.REFERRAL_STATUS_ADMITTED,
 }
+_LEVEL_OF = {level_of_care_pb2.LevelOfCare.Value(f"LEVEL_OF_CARE_{level.name}"): level for level in LevelOfCare}
+_DAYPART_OF = {track_pb2.Daypart.Value(f"DAYPART_{daypart.name}"): daypart for daypart in Daypart}
+_CATEGORY_OF = {consent_pb2.ConsentCategory.Value(f"CONSENT_CATEGORY_{each.name}"): each for each in Category}
+_LABEL = {Label.GENERAL: label_pb2.LABEL_GENERAL, Label.PART2: label_pb2.LABEL_PART2}
 _URGENCY = {
     Urgency.PAGE: risk_flag_pb2.RISK_URGENCY_PAGE,
     Urgency.REVIEW: risk_flag_pb2.RISK_URGENCY_REVIEW,
@@ -66,7 +73,7 @@ def new_referral(
         id=referral_id,
         patient=Patient(patient_id, _person(request.person), label),
         status=Status.RECEIVED,
-        related_people=tuple(_related(related) for related in request.related_people),
+        related_people=tuple(related_person(related) for related in request.related_people),
         reason=request.reason,
         received_at=at,
     )
@@ -83,7 +90,7 @@ def _person(person: referral_pb2.Person) -> Person:
     )
 
 
-def _related(related: referral_pb2.RelatedPerson) -> RelatedPerson:
+def related_person(related: referral_pb2.RelatedPerson) -> RelatedPerson:
     return RelatedPerson(
         given_name=related.given_name,
         family_name=related.family_name,
@@ -113,17 +120,18 @@ def referral(found: Referral) -> referral_pb2.Referral:
             contact_points=contact_points(person.contact_points),
             language=person.language,
         ),
-        related_people=[
-            referral_pb2.RelatedPerson(
-                given_name=related.given_name,
-                family_name=related.family_name,
-                relationship=related.relationship,
-                contact_points=contact_points(related.contact_points),
-            )
-            for related in found.related_people
-        ],
+        related_people=[_relative(related) for related in found.related_people],
         reason=found.reason,
         received_at=to_proto(found.received_at),
+    )
+
+
+def _relative(related: RelatedPerson) -> referral_pb2.RelatedPerson:
+    return referral_pb2.RelatedPerson(
+        given_name=related.given_name,
+        family_name=related.family_name,
+        relationship=related.relationship,
+        contact_points=contact_points(related.contact_points),
     )
 
 
@@ -175,6 +183,7 @@ def risk_flag(flag: RiskFlag) -> risk_flag_pb2.RiskFlag:
         raised_at=to_proto(flag.raised_at),
         acknowledged_at=to_proto(flag.acknowledged_at),
         acknowledged_by=flag.acknowledged_by or "",
+        paged_at=to_proto(flag.paged_at),
     )
 
 
@@ -206,3 +215,131 @@ def acknowledgement(event: Event) -> tuple[UUID, str, datetime]:
         message.acknowledged_by,
         from_proto(message.acknowledged_at, field="acknowledged_at"),
     )
+
+
+def level(wanted: level_of_care_pb2.LevelOfCare) -> LevelOfCare:
+    return _LEVEL_OF[wanted]
+
+
+def decision(made: Decision) -> level_of_care_pb2.LevelOfCareDecision:
+    return level_of_care_pb2.LevelOfCareDecision(
+        id=str(made.id),
+        referral_id=str(made.referral_id),
+        patient_id=str(made.patient_id),
+        level=f"LEVEL_OF_CARE_{made.level.name}",
+        rationale=made.rationale,
+        decided_by=made.decided_by,
+        decided_at=to_proto(made.decided_at),
+    )
+
+
+def level_of_care_decided(made: Decision) -> events_pb2.LevelOfCareDecided:
+    return events_pb2.LevelOfCareDecided(
+        decision_id=str(made.id),
+        referral_id=str(made.referral_id),
+        patient_id=str(made.patient_id),
+        decided_at=to_proto(made.decided_at),
+    )
+
+
+def availability(dayparts: Iterable[track_pb2.Daypart]) -> tuple[Daypart, ...]:
+    return tuple(_DAYPART_OF[daypart] for daypart in dayparts)
+
+
+def admission(made: Admission) -> admission_pb2.Admission:
+    return admission_pb2.Admission(
+        id=str(made.id),
+        patient_id=str(made.patient_id),
+        referral_id=str(made.referral_id),
+        availability=[f"DAYPART_{daypart.name}" for daypart in made.availability],
+        admitted_at=to_proto(made.admitted_at),
+    )
+
+
+def patient_admitted(made: Admission) -> events_pb2.PatientAdmitted:
+    return events_pb2.PatientAdmitted(
+        admission_id=str(made.id), patient_id=str(made.patient_id), admitted_at=to_proto(made.admitted_at)
+    )
+
+
+def new_consent(
+    request: consent_service_pb2.GrantConsentRequest, member: FamilyMember, *, id: UUID, at: datetime
+) -> Consent:
+    """Raises InvalidInput (TIME_OUT_OF_RANGE)."""
+    return Consent(
+        id=id,
+        patient_id=member.patient_id,
+        family_member_id=member.id,
+        categories=tuple(_CATEGORY_OF[category] for category in request.categories),
+        purpose=request.purpose,
+        signed_at=from_proto(request.signed_at, field="signed_at"),
+        granted_at=at,
+        expires_at=from_proto(request.expires_at, field="expires_at"),
+    )
+
+
+def consent(found: Consent, member: FamilyMember) -> consent_pb2.Consent:
+    return consent_pb2.Consent(
+        id=str(found.id),
+        patient_id=str(found.patient_id),
+        family_member_id=str(found.family_member_id),
+        family_member=_relative(member.person),
+        categories=[f"CONSENT_CATEGORY_{category.name}" for category in found.categories],
+        purpose=found.purpose,
+        signed_at=to_proto(found.signed_at),
+        granted_at=to_proto(found.granted_at),
+        expires_at=to_proto(found.expires_at),
+        revoked_at=to_proto(found.revoked_at),
+    )
+
+
+def consent_granted(granted: Consent) -> events_pb2.ConsentGranted:
+    return events_pb2.ConsentGranted(
+        consent_id=str(granted.id),
+        patient_id=str(granted.patient_id),
+        family_member_id=str(granted.family_member_id),
+        granted_at=to_proto(granted.granted_at),
+    )
+
+
+def consent_revoked(revoked: Consent) -> events_pb2.ConsentRevoked:
+    return events_pb2.ConsentRevoked(
+        consent_id=str(revoked.id),
+        patient_id=str(revoked.patient_id),
+        family_member_id=str(revoked.family_member_id),
+        revoked_at=to_proto(revoked.revoked_at),
+    )
+
+
+def category(asked: consent_pb2.ConsentCategory) -> Category:
+    return _CATEGORY_OF[asked]
+
+
+def question(asked: consent_service_pb2.ConsentQuestion) -> Question:
+    return Question(UUID(asked.patient_id), UUID(asked.family_member_id), _CATEGORY_OF[asked.category])
+
+
+def consent_answers(findings: Iterable[tuple[Finding, UUID | None]]) -> consent_service_pb2.CheckConsentsResponse:
+    answers = [
+        consent_service_pb2.ConsentAnswer(finding=f"CONSENT_FINDING_{finding.name}", consent_id=str(consent_id or ""))
+        for finding, consent_id in findings
+    ]
+    use_within = Duration()
+    use_within.FromTimedelta(USE_WITHIN)
+    return consent_service_pb2.CheckConsentsResponse(answers=answers, use_within=use_within)
+
+
+def escalation(flag: RiskFlag, label: Label, *, request_id: UUID) -> escalation_service_pb2.RaiseEscalationRequest:
+    return escalation_service_pb2.RaiseEscalationRequest(
+        request_id=str(request_id),
+        risk_flag_id=str(flag.id),
+        patient_id=str(flag.patient_id),
+        referral_id=str(flag.referral_id),
+        label=_LABEL[label],
+    )
+
+
+def paged_at(answer: escalation_service_pb2.RaiseEscalationResponse) -> datetime | None:
+    """When a channel took a page, if one has by now."""
+    raised = answer.escalation
+    return from_proto(raised.paged_at, field="paged_at") if raised.HasField("paged_at") else None

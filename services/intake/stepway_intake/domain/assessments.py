@@ -1,81 +1,24 @@
-"""Referrals, assessments and risk flags: their states, their rules, and what becomes of them."""
+"""Assessments, and the signs of danger in them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from stepway_chassis.errors import InvalidInput
+from stepway_intake.domain.referrals import Referral
 from stepway_intake.instruments.definition import Definition
 from stepway_intake.instruments.scoring import Risk, Score, risk_of, score
 
 HISTORICAL = timedelta(hours=48)
 """Answers older than this ask for a review and page nobody."""
 CLOCK_SKEW = timedelta(minutes=5)
-OLDEST_BIRTH_YEAR = 1900
-
-
-class Status(StrEnum):
-    RECEIVED = "received"
-    SCREENING = "screening"
 
 
 class Urgency(StrEnum):
     PAGE = "page"
     REVIEW = "review"
-
-
-class Label(StrEnum):
-    """How confidential a record is; `PART2` is 42 CFR Part 2."""
-
-    GENERAL = "general"
-    PART2 = "part2"
-
-
-@dataclass(frozen=True)
-class ContactPoint:
-    """`system` is phone (an E.164 number) or email."""
-
-    system: str
-    value: str
-
-
-@dataclass(frozen=True)
-class Person:
-    """`birth_date` is a FHIR date, perhaps without day or month, or empty."""
-
-    given_name: str
-    family_name: str
-    birth_date: str
-    gender: str
-    contact_points: tuple[ContactPoint, ...]
-    language: str
-
-
-@dataclass(frozen=True)
-class RelatedPerson:
-    given_name: str
-    family_name: str
-    relationship: str
-    contact_points: tuple[ContactPoint, ...]
-
-
-@dataclass(frozen=True)
-class Patient:
-    id: UUID
-    person: Person
-    label: Label
-
-
-@dataclass(frozen=True)
-class Referral:
-    id: UUID
-    patient: Patient
-    status: Status
-    related_people: tuple[RelatedPerson, ...]
-    reason: str
-    received_at: datetime
 
 
 @dataclass(frozen=True)
@@ -98,28 +41,7 @@ class RiskFlag:
     raised_at: datetime
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
-
-
-def label_for(*, part2_program: bool) -> Label:
-    """The label of a new record: Part 2 unless the site has said that its programme is none (42 CFR 2.11)."""
-    return Label.PART2 if part2_program else Label.GENERAL
-
-
-def receive(referral: Referral) -> Referral:
-    """Raises InvalidInput BIRTH_DATE_IMPOSSIBLE."""
-    born = referral.patient.person.birth_date
-    if born and not _possible(born, referral.received_at.date()):
-        message = "Give a date that exists, not in the future and not before 1900; leave it empty if it is not known."
-        raise InvalidInput("BIRTH_DATE_IMPOSSIBLE", message, field="person.birth_date")
-    return referral
-
-
-def _possible(birth_date: str, today: date) -> bool:
-    year, month, day = [*(int(part) for part in birth_date.split("-")), 1, 1][:3]
-    try:
-        return year >= OLDEST_BIRTH_YEAR and date(year, month, day) <= today
-    except ValueError:
-        return False
+    paged_at: datetime | None = None
 
 
 def assess(
@@ -131,7 +53,7 @@ def assess(
     flag_id: UUID,
     answered_at: datetime,
     now: datetime,
-) -> tuple[Referral, Assessment, RiskFlag | None]:
+) -> tuple[Assessment, RiskFlag | None]:
     """Score one set of answers, and flag what must not wait.
 
     Raises InvalidInput ANSWERED_IN_FUTURE, ITEM_UNKNOWN, ANSWER_OUT_OF_RANGE.
@@ -149,7 +71,7 @@ def assess(
     )
     urgency = urgency_of(risk_of(definition, answers), age=now - answered_at)
     flag = None if urgency is None else RiskFlag(flag_id, referral.patient.id, referral.id, urgency, raised_at=now)
-    return replace(referral, status=Status.SCREENING), assessment, flag
+    return assessment, flag
 
 
 def urgency_of(risk: Risk, *, age: timedelta) -> Urgency | None:
@@ -164,3 +86,8 @@ def acknowledge(flag: RiskFlag, *, by: str, at: datetime) -> RiskFlag:
     if flag.acknowledged_at is not None and (flag.acknowledged_at, flag.acknowledged_by or "") <= (at, by):
         return flag
     return replace(flag, acknowledged_at=at, acknowledged_by=by)
+
+
+def paged(flag: RiskFlag, *, at: datetime) -> RiskFlag:
+    """A channel has taken a page about it."""
+    return replace(flag, paged_at=at)
