@@ -13,7 +13,7 @@ import yaml
 from stepway_care.domain import plan_due
 from stepway_chassis.database import json_connection
 from stepway_chassis.errors import Refusal
-from stepway_notifications.domain import policy_of
+from stepway_notifications.domain.policy import policy_of
 
 SETTINGS = frozenset(
     {

@@ -1,19 +1,35 @@
 """What notifications does when it hears of something."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
+from uuid import UUID
 
-from stepway.intake.v1.events_pb2 import ReferralReceived, RiskFlagged
+from stepway.family.v1.events_pb2 import FamilyMemberInvited
+from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE
+from stepway.intake.v1.consent_service_pb2 import GetFamilyMemberContactRequest
+from stepway.intake.v1.events_pb2 import ConsentRevoked, ReferralReceived, RiskFlagged
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest
-from stepway_chassis import loops, outbox
+from stepway.scheduling.v1.enrollment_service_pb2 import GetEnrollmentRequest
+from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed, EnrollmentWaitlisted
+from stepway_chassis import labels, loops
 from stepway_chassis.deliveries import Handler
 from stepway_chassis.events import Event
 from stepway_chassis.ids import uuid7
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.transaction import Tx
-from stepway_notifications import domain, store, wire
-from stepway_notifications.domain import Contact
+from stepway_notifications import consents, escalating, store, wire
+from stepway_notifications.consents import Answers
+from stepway_notifications.domain import messages, words
+from stepway_notifications.domain.messages import NEWS_USEFUL, Contact, Message
+from stepway_notifications.domain.policy import policy_of
+from stepway_notifications.domain.words import Template
 from stepway_notifications.sending import loop_of
+
+_PATIENT = "stepway.intake.v1.ReferralService/GetPatientContact"
+_FAMILY_MEMBER = "stepway.intake.v1.ConsentService/GetFamilyMemberContact"
+_ENROLLMENT = "stepway.scheduling.v1.EnrollmentService/GetEnrollment"
+Standing = tuple[Template | None, list[Contact]]
 
 
 def handlers(peers: Peers) -> list[Handler[Any]]:
@@ -31,44 +47,134 @@ def handlers(peers: Peers) -> list[Handler[Any]]:
             apply=page_clinician,
             commutative="adds one escalation per risk flag, and the highest label is kept",
         ),
+        Handler(
+            name="confirm_enrollment",
+            event=EnrollmentConfirmed,
+            fetch=partial(fetch_standing, peers),
+            apply=partial(tell_patient, Template.ENROLLMENT_CONFIRMED),
+            commutative="a hint: scheduling says how things stand, and messages are added under the event",
+        ),
+        Handler(
+            name="explain_waitlist",
+            event=EnrollmentWaitlisted,
+            fetch=partial(fetch_standing, peers),
+            apply=partial(tell_patient, Template.ENROLLMENT_WAITLISTED),
+            commutative="a hint: scheduling says how things stand, and whoever has a seat by now is not told to wait",
+        ),
+        Handler(
+            name="invite_family_member",
+            event=FamilyMemberInvited,
+            fetch=partial(fetch_family_contacts, peers),
+            apply=invite_family_member,
+            commutative="adds messages under its own event; each is asked about again before it goes",
+        ),
+        Handler(
+            name="withhold_messages",
+            event=ConsentRevoked,
+            fetch=partial(fetch_consent, peers),
+            apply=withhold_messages,
+            commutative="a hint: withholds what intake says no consent covers; what is added later is asked about then",
+        ),
     ]
 
 
 async def fetch_contacts(peers: Peers, event: Event) -> list[Contact]:
-    request = GetPatientContactRequest(patient_id=str(wire.referred_patient(event)))
-    rpc = "stepway.intake.v1.ReferralService/GetPatientContact"
-    return wire.contacts(await peers.call(rpc, request, site=event.site))
+    return await _contacts_of(peers, wire.referred_patient(event), site=event.site)
+
+
+async def _contacts_of(peers: Peers, patient_id: UUID, *, site: str) -> list[Contact]:
+    request = GetPatientContactRequest(patient_id=str(patient_id))
+    return wire.contacts((await peers.call(_PATIENT, request, site=site)).contact_points)
 
 
 async def welcome_patient(tx: Tx, event: Event, contacts: list[Contact]) -> None:
     """Tell somebody who was referred that the site will call."""
-    patient_id = wire.referred_patient(event)
+    await _write_to_patient(tx, event, Template.REFERRAL_RECEIVED, wire.referred_patient(event), contacts)
+
+
+async def fetch_standing(peers: Peers, event: Event) -> Standing:
+    """What a patient may be told of their enrolment by now, and how they can be reached."""
+    enrollment_id, patient_id = wire.enrolled(event)
+    request = GetEnrollmentRequest(enrollment_id=str(enrollment_id))
+    answer = await peers.call(_ENROLLMENT, request, site=event.site)
+    return wire.told(answer.enrollment), await _contacts_of(peers, patient_id, site=event.site)
+
+
+async def tell_patient(template: Template, tx: Tx, event: Event, standing: Standing) -> None:
+    """Tell somebody that they have a seat, or wait for one, if that is still so."""
+    true_by_now, contacts = standing
+    _, patient_id = wire.enrolled(event)
+    await _write_to_patient(tx, event, template, patient_id, contacts if true_by_now is template else [])
+
+
+async def _write_to_patient(
+    tx: Tx, event: Event, template: Template, patient_id: UUID, contacts: list[Contact]
+) -> None:
     tx.concerns(patient_id)
-    policy = domain.policy_of(tx.site.settings, tx.site.zone)
-    messages = domain.welcome(
-        policy,
+    await labels.keep(tx, patient_id, event.label)
+    await store.know_patient(tx, patient_id)
+    written = messages.compose(
+        policy_of(tx.site.settings, tx.site.zone),
+        template,
         contacts,
         patient_id=patient_id,
-        referred_at=event.time,
+        expires_at=event.time + NEWS_USEFUL,
         new_id=partial(uuid7, tx.now),
         now=tx.now,
     )
-    await store.know_patient(tx, patient_id, event.label)
-    await store.add_messages(tx, messages, event.context)
-    for message in messages:
+    await _queue(tx, event, written)
+
+
+async def _queue(tx: Tx, event: Event, written: Sequence[Message]) -> None:
+    await store.add_messages(tx, written, event.context)
+    for message in written:
         await loops.wake(tx, loop_of(message), message.next_attempt_at)
 
 
 async def page_clinician(tx: Tx, event: Event, _: None) -> None:
-    """Page whoever is on call about a sign of danger."""
+    """Page whoever is on call about a sign of danger, unless intake has asked for it already."""
     risk_flag_id, patient_id = wire.risk(event)
     tx.concerns(patient_id)
-    policy = domain.policy_of(tx.site.settings, tx.site.zone)
-    escalation, page = domain.escalate(
-        policy, risk_flag_id=risk_flag_id, patient_id=patient_id, new_id=partial(uuid7, tx.now), now=tx.now
+    await escalating.raise_once(tx, risk_flag_id, patient_id, label=event.label, trace_context=event.context)
+
+
+async def fetch_family_contacts(peers: Peers, event: Event) -> list[Contact]:
+    """Nothing when no consent covers it any more."""
+    member_id, _, _ = wire.invited(event)
+    request = GetFamilyMemberContactRequest(family_member_id=str(member_id), category=CONSENT_CATEGORY_SCHEDULE)
+    return wire.contacts((await peers.call(_FAMILY_MEMBER, request, site=event.site)).contact_points)
+
+
+async def invite_family_member(tx: Tx, event: Event, contacts: list[Contact]) -> None:
+    """Tell a family member when they are expected."""
+    member_id, patient_id, starts_at = wire.invited(event)
+    tx.concerns(patient_id)
+    await labels.keep(tx, patient_id, event.label)
+    await store.know_patient(tx, patient_id)
+    await store.know_family_member(tx, member_id, patient_id)
+    policy = policy_of(tx.site.settings, tx.site.zone)
+    written = messages.compose(
+        policy,
+        Template.FAMILY_INVITATION,
+        contacts,
+        patient_id=patient_id,
+        family_member_id=member_id,
+        expires_at=starts_at,
+        when=words.told_time(starts_at, policy.zone),
+        new_id=partial(uuid7, tx.now),
+        now=tx.now,
     )
-    await store.know_patient(tx, patient_id, event.label)
-    if await store.add_escalation(tx, escalation):
-        await store.add_messages(tx, [page], event.context)
-        await loops.wake(tx, loop_of(page), page.next_attempt_at)
-        await outbox.append(tx, wire.escalation_raised(escalation), label=event.label)
+    await _queue(tx, event, written)
+
+
+async def fetch_consent(peers: Peers, event: Event) -> Answers:
+    return await consents.may_know_schedule(peers, [wire.revoked(event)], site=event.site)
+
+
+async def withhold_messages(tx: Tx, event: Event, answers: Answers) -> None:
+    """Tidy up at once what would be withheld when its time comes, unless another consent still covers it."""
+    patient_id, member_id = wire.revoked(event)
+    tx.concerns(patient_id)
+    await labels.keep(tx, patient_id, event.label)
+    if not all(answers.granted):
+        await store.withhold_from_family_member(tx, member_id)

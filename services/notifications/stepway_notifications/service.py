@@ -7,6 +7,8 @@ from stepway.notifications.v1.escalation_service_pb2 import (
     AcknowledgeEscalationResponse,
     ListEscalationsRequest,
     ListEscalationsResponse,
+    RaiseEscalationRequest,
+    RaiseEscalationResponse,
 )
 from stepway.notifications.v1.message_service_pb2 import (
     ListMessagesRequest,
@@ -14,11 +16,14 @@ from stepway.notifications.v1.message_service_pb2 import (
     StopMessagesRequest,
     StopMessagesResponse,
 )
-from stepway_chassis import outbox
+from stepway_chassis import labels, outbox
 from stepway_chassis.database import Database
 from stepway_chassis.pages import page_of
+from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
-from stepway_notifications import domain, store, wire
+from stepway_notifications import escalating, store, wire
+from stepway_notifications.domain import escalations
+from stepway_notifications.domain.escalations import Escalation
 
 
 class MessageService:
@@ -32,7 +37,7 @@ class MessageService:
 
     async def _list(self, tx: Tx, request: ListMessagesRequest) -> ListMessagesResponse:
         page = page_of(request)
-        messages, token = page.cut(await store.messages_before(tx, page.before, page.limit))
+        messages, token = page.cut(await store.messages(tx, page))
         tx.concerns(*(each.patient_id for each in messages))
         return ListMessagesResponse(messages=[wire.message(each) for each in messages], next_page_token=token)
 
@@ -40,31 +45,43 @@ class MessageService:
         return await self._database.command(request, StopMessagesResponse, self._stop)
 
     async def _stop(self, tx: Tx, request: StopMessagesRequest) -> StopMessagesResponse:
-        patient_id = UUID(request.patient_id)
-        await store.stop_patient(tx, patient_id)
+        if request.HasField("family_member_id"):
+            member_id = UUID(request.family_member_id)
+            tx.concerns(await store.stop_family_member(tx, member_id), held_by=str(member_id))
+            return StopMessagesResponse(withheld=await store.withhold_from_family_member(tx, member_id))
+        patient_id = await store.stop_patient(tx, UUID(request.patient_id))
         tx.concerns(patient_id)
-        return StopMessagesResponse(withheld=await store.withhold_queued(tx, patient_id))
+        return StopMessagesResponse(withheld=await store.withhold_from_patient(tx, patient_id))
 
 
 class EscalationService:
     SERVICE = "stepway.notifications.v1.EscalationService"
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, telemetry: Telemetry) -> None:
         self._database = database
+        self._telemetry = telemetry
+
+    async def RaiseEscalation(self, request: RaiseEscalationRequest, _: object) -> RaiseEscalationResponse:
+        return await self._database.command(request, RaiseEscalationResponse, self._raise)
+
+    async def _raise(self, tx: Tx, request: RaiseEscalationRequest) -> RaiseEscalationResponse:
+        patient_id, flag_id = UUID(request.patient_id), UUID(request.risk_flag_id)
+        tx.concerns(patient_id)
+        tx.correlation = request.referral_id
+        label, context = wire.label(request.label), self._telemetry.inject()
+        await escalating.raise_once(tx, flag_id, patient_id, label=label, trace_context=context)
+        return RaiseEscalationResponse(escalation=wire.escalation(await store.escalation_about(tx, flag_id)))
 
     async def ListEscalations(self, request: ListEscalationsRequest, _: object) -> ListEscalationsResponse:
         return await self._database.query(request, self._list)
 
     async def _list(self, tx: Tx, request: ListEscalationsRequest) -> ListEscalationsResponse:
         page = page_of(request)
-        escalations, token = page.cut(await store.escalations_before(tx, page.before, page.limit))
-        for each in escalations:
-            tx.concerns(each.patient_id, held_by=each.clinician)
-        if not escalations:
-            tx.concerns()
-        return ListEscalationsResponse(
-            escalations=[wire.escalation(each) for each in escalations], next_page_token=token
-        )
+        found, token = page.cut(await store.escalations(tx, page))
+        tx.concerns()
+        for each in found:
+            tx.concerns(each.patient_id, held_by=_held_by(tx, each))
+        return ListEscalationsResponse(escalations=[wire.escalation(each) for each in found], next_page_token=token)
 
     async def AcknowledgeEscalation(
         self, request: AcknowledgeEscalationRequest, _: object
@@ -73,9 +90,15 @@ class EscalationService:
 
     async def _acknowledge(self, tx: Tx, request: AcknowledgeEscalationRequest) -> AcknowledgeEscalationResponse:
         escalation, tx.correlation = await store.lock_escalation(tx, UUID(request.escalation_id))
-        tx.concerns(escalation.patient_id, held_by=escalation.clinician)
-        escalation = domain.acknowledge(escalation, by=tx.caller.subject, at=tx.now)
+        tx.concerns(escalation.patient_id, held_by=_held_by(tx, escalation))
+        escalation = escalations.acknowledge(escalation, by=tx.caller.subject, at=tx.now)
         await store.save_escalation(tx, escalation)
-        label = await store.label_of(tx, escalation.patient_id)
+        await store.call_off_pages(tx, escalation.id)
+        label = await labels.of(tx, escalation.patient_id)
         await outbox.append(tx, wire.escalation_acknowledged(escalation), label=label)
         return AcknowledgeEscalationResponse(escalation=wire.escalation(escalation))
+
+
+def _held_by(tx: Tx, escalation: Escalation) -> str:
+    """Whoever was paged about it holds it: the caller, if they are one of them."""
+    return next((each for each in escalation.clinicians if tx.within(each)), escalation.clinicians[0])

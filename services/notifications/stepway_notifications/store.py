@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     Column,
     ColumnElement,
-    DateTime,
     Integer,
     MetaData,
     RowMapping,
@@ -17,6 +16,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     and_,
+    case,
     func,
     or_,
     select,
@@ -24,134 +24,134 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
+from stepway_chassis import records
 from stepway_chassis.call import Scope
 from stepway_chassis.errors import NotFound
+from stepway_chassis.pages import Page
+from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
-from stepway_notifications.domain import Channel, Escalation, Message, Status, Template
+from stepway_notifications.domain.escalations import Escalation
+from stepway_notifications.domain.messages import Message, Status
+from stepway_notifications.domain.words import Template
 
 _metadata = MetaData()
-_TIME = DateTime(timezone=True)
 
-patient = Table(
-    "patient",
-    _metadata,
-    Column("site", Text, primary_key=True),
-    Column("id", Uuid, primary_key=True),
-    Column("label", Text),
-    Column("stopped_at", _TIME),
-)
-message = Table(
+patient = records.records("patient", _metadata, Column("stopped_at", TIME))
+family_member = records.records("family_member", _metadata, Column("patient_id", Uuid), Column("stopped_at", TIME))
+message = records.records(
     "message",
     _metadata,
-    Column("site", Text, primary_key=True),
-    Column("id", Uuid, primary_key=True),
     Column("patient_id", Uuid),
     Column("channel", Text),
     Column("address", Text),
     Column("template", Text),
     Column("body", Text),
     Column("status", Text),
-    Column("release_at", _TIME),
-    Column("expires_at", _TIME),
-    Column("next_attempt_at", _TIME),
-    Column("claimed_until", _TIME),
+    Column("release_at", TIME),
+    Column("expires_at", TIME),
+    Column("next_attempt_at", TIME),
+    Column("claimed_until", TIME),
     Column("attempts", Integer),
-    Column("delivered_at", _TIME),
-    Column("created_at", _TIME),
+    Column("delivered_at", TIME),
+    Column("family_member_id", Uuid),
+    Column("escalation_id", Uuid),
+    Column("created_at", TIME),
     Column("correlation", Text),
     Column("causation", Text),
     Column("trace_context", JSONB),
 )
-escalation = Table(
+escalation = records.records(
     "escalation",
     _metadata,
-    Column("site", Text, primary_key=True),
-    Column("id", Uuid, primary_key=True),
     Column("risk_flag_id", Uuid),
     Column("patient_id", Uuid),
-    Column("clinician", Text),
-    Column("raised_at", _TIME),
-    Column("acknowledged_at", _TIME),
+    Column("clinicians", ARRAY(Text)),
+    Column("pages", Integer),
+    Column("raised_at", TIME),
+    Column("next_page_at", TIME),
+    Column("acknowledged_at", TIME),
     Column("acknowledged_by", Text),
+    Column("paged_at", TIME),
     Column("correlation", Text),
+    Column("trace_context", JSONB),
 )
-_MESSAGE_FIELDS = [column for column in message.c if column.name in Message.__dataclass_fields__]
-_ESCALATION_FIELDS = [column for column in escalation.c if column.name in Escalation.__dataclass_fields__]
 
 
 @dataclass(frozen=True)
 class Due:
-    """A message whose time has come, and what is known about the person it is for."""
+    """A message whose time has come, whether its person wants none, and the journey that it belongs to."""
 
     message: Message
-    label: str
     stopped: bool
     correlation: str
     causation: str
     trace_context: Mapping[str, str]
 
 
-async def know_patient(tx: Tx, id: UUID, label: str) -> None:
-    """Remember the highest label seen; in the alphabet part2 comes after general."""
-    row = insert(patient).values(site=tx.site.name, id=id, label=label)
-    highest = func.greatest(patient.c.label, row.excluded.label)
-    await tx.execute(row.on_conflict_do_update(index_elements=["site", "id"], set_={"label": highest}))
+async def know_patient(tx: Tx, id: UUID) -> None:
+    await tx.execute(insert(patient).values(site=tx.site.name, id=id).on_conflict_do_nothing())
 
 
-async def label_of(tx: Tx, id: UUID) -> str:
-    found = await tx.execute(select(patient.c.label).where(patient.c.site == tx.site.name, patient.c.id == id))
-    return str(found.scalar_one())
+async def know_family_member(tx: Tx, id: UUID, patient_id: UUID) -> None:
+    row = insert(family_member).values(site=tx.site.name, id=id, patient_id=patient_id)
+    await tx.execute(row.on_conflict_do_nothing())
 
 
-async def stop_patient(tx: Tx, id: UUID) -> None:
+async def stop_patient(tx: Tx, id: UUID) -> UUID:
     """Raises NotFound (PATIENT_NOT_FOUND)."""
-    stopped = await tx.execute(
-        update(patient)
-        .where(patient.c.site == tx.site.name, patient.c.id == id)
-        .values(stopped_at=func.coalesce(patient.c.stopped_at, tx.now))
-        .returning(patient.c.id)
-    )
-    if stopped.first() is None or not tx.within(str(id)):
+    if not tx.within(str(id)) or await _stop(tx, patient, id) is None:
         raise NotFound("PATIENT_NOT_FOUND", "There is no such patient at this site.", field="patient_id")
+    return id
 
 
-async def withhold_queued(tx: Tx, patient_id: UUID) -> int:
+async def stop_family_member(tx: Tx, id: UUID) -> UUID:
+    """Whose patient they are. Raises NotFound (FAMILY_MEMBER_NOT_FOUND)."""
+    stopped = await _stop(tx, family_member, id) if tx.within(str(id)) else None
+    if stopped is None:
+        nobody = "Nothing was ever written to such a person at this site."
+        raise NotFound("FAMILY_MEMBER_NOT_FOUND", nobody, field="family_member_id")
+    return UUID(str(stopped["patient_id"]))
+
+
+async def _stop(tx: Tx, table: Table, id: UUID) -> RowMapping | None:
+    stopped_at = func.coalesce(table.c.stopped_at, tx.now)
+    changed = update(table).where(records.one(tx, table, id)).values(stopped_at=stopped_at).returning(table)
+    return (await tx.execute(changed)).mappings().first()
+
+
+async def withhold_from_patient(tx: Tx, id: UUID) -> int:
     """How many were withheld; one whose hand-over has begun is not called back."""
-    withheld = await tx.execute(
-        update(message)
-        .where(
-            message.c.site == tx.site.name,
-            message.c.patient_id == patient_id,
-            _queued(urgent=False),
-            or_(message.c.claimed_until.is_(None), message.c.claimed_until <= tx.now),
-        )
-        .values(status=Status.WITHHELD)
-        .returning(message.c.id)
+    return await _end_queued(
+        tx, Status.WITHHELD, message.c.patient_id == id, message.c.family_member_id.is_(None), _queued(urgent=False)
     )
-    return len(withheld.all())
+
+
+async def withhold_from_family_member(tx: Tx, id: UUID) -> int:
+    return await _end_queued(tx, Status.WITHHELD, message.c.family_member_id == id, _queued(urgent=False))
+
+
+async def call_off_pages(tx: Tx, escalation_id: UUID) -> None:
+    """Somebody has taken it: a page that still waits would come too late to be of use."""
+    await _end_queued(tx, Status.EXPIRED, message.c.escalation_id == escalation_id, _queued(urgent=True))
+
+
+async def _end_queued(tx: Tx, status: Status, *which: ColumnElement[bool]) -> int:
+    unclaimed = or_(message.c.claimed_until.is_(None), message.c.claimed_until <= tx.now)
+    ended = update(message).where(message.c.site == tx.site.name, unclaimed, *which).values(status=status)
+    return len((await tx.execute(ended.returning(message.c.id))).all())
 
 
 async def add_messages(tx: Tx, messages: Sequence[Message], trace_context: Mapping[str, str]) -> None:
+    story = {"correlation": tx.correlation, "causation": tx.causation, "trace_context": dict(trace_context)}
     for each in messages:
-        row = insert(message).values(
-            site=tx.site.name,
-            correlation=tx.correlation,
-            causation=tx.causation,
-            trace_context=dict(trace_context),
-            **asdict(each),
-        )
-        await tx.execute(row)
+        await records.add(tx, message, each, **story)
 
 
 async def claim_due(tx: Tx, limit: int, lease: timedelta, *, urgent: bool) -> list[Due]:
     """Messages whose time has come, no other replica's, pushed back by `lease` in case this process dies."""
     due = (
         select(message.c.site, message.c.id)
-        .where(
-            message.c.site == tx.site.name,
-            _queued(urgent),
-            message.c.next_attempt_at <= tx.now,
-        )
+        .where(message.c.site == tx.site.name, _queued(urgent), message.c.next_attempt_at <= tx.now)
         .order_by(message.c.next_attempt_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -160,17 +160,24 @@ async def claim_due(tx: Tx, limit: int, lease: timedelta, *, urgent: bool) -> li
     claimed = (
         update(message)
         .where(message.c.site == due.c.site, message.c.id == due.c.id)
-        .where(patient.c.site == message.c.site, patient.c.id == message.c.patient_id)
         .values(next_attempt_at=tx.now + lease, claimed_until=tx.now + lease, attempts=message.c.attempts + 1)
-        .returning(message, patient.c.label, patient.c.stopped_at)
+        .returning(message, _stopped_at().label("stopped_at"))
     )
     return [_due(row) for row in (await tx.execute(claimed)).mappings()]
 
 
+def _stopped_at() -> ColumnElement[datetime]:
+    """Of whoever the message goes to."""
+    to_patient, to_family = (
+        select(table.c.stopped_at).where(table.c.site == message.c.site, table.c.id == id).scalar_subquery()
+        for table, id in ((patient, message.c.patient_id), (family_member, message.c.family_member_id))
+    )
+    return case((message.c.family_member_id.is_(None), to_patient), else_=to_family)
+
+
 def _due(row: RowMapping) -> Due:
     return Due(
-        _message(row),
-        row["label"],
+        records.read(Message, row),
         row["stopped_at"] is not None,
         row["correlation"],
         row["causation"],
@@ -211,61 +218,58 @@ async def next_due(tx: Tx, *, urgent: bool) -> datetime | None:
     return found
 
 
-async def messages_before(tx: Tx, before: UUID | None, limit: int) -> Sequence[Message]:
-    statement = (
-        select(*_MESSAGE_FIELDS).where(message.c.site == tx.site.name).order_by(message.c.id.desc()).limit(limit)
-    )
-    if before is not None:
-        statement = statement.where(message.c.id < before)
-    return [_message(row) for row in (await tx.execute(statement)).mappings()]
+async def messages(tx: Tx, page: Page) -> Sequence[Message]:
+    return [records.read(Message, row) for row in (await tx.execute(records.newest(tx, message, page))).mappings()]
 
 
-async def add_escalation(tx: Tx, raised: Escalation) -> bool:
+async def add_escalation(tx: Tx, raised: Escalation, trace_context: Mapping[str, str]) -> bool:
     """Whether it is the first one for its flag."""
-    row = insert(escalation).values(site=tx.site.name, correlation=tx.correlation, **asdict(raised))
+    story = {"correlation": tx.correlation, "trace_context": dict(trace_context)}
+    row = insert(escalation).values(site=tx.site.name, **asdict(raised), **story)
     added = await tx.execute(row.on_conflict_do_nothing().returning(escalation.c.id))
     return added.first() is not None
 
 
+async def escalation_about(tx: Tx, risk_flag_id: UUID) -> Escalation:
+    statement = select(escalation).where(escalation.c.site == tx.site.name, escalation.c.risk_flag_id == risk_flag_id)
+    return records.read(Escalation, (await tx.execute(statement)).mappings().one())
+
+
 async def lock_escalation(tx: Tx, id: UUID) -> tuple[Escalation, str]:
-    """The page and its correlation. Raises NotFound (ESCALATION_NOT_FOUND), also for another clinician's."""
-    statement = select(escalation).where(escalation.c.site == tx.site.name, escalation.c.id == id).with_for_update()
-    row = (await tx.execute(statement)).mappings().first()
-    if row is None or not tx.within(row["clinician"]):
+    """The page and its correlation. Raises NotFound (ESCALATION_NOT_FOUND), also for who was not paged about it."""
+    row = await records.lock(tx, escalation, id)
+    if row is None or not any(tx.within(clinician) for clinician in row["clinicians"]):
         raise NotFound("ESCALATION_NOT_FOUND", "There is no such page at this site.", field="escalation_id")
-    return _escalation(row), row["correlation"]
+    return records.read(Escalation, row), row["correlation"]
 
 
 async def save_escalation(tx: Tx, changed: Escalation) -> None:
-    await tx.execute(
-        update(escalation)
-        .where(escalation.c.site == tx.site.name, escalation.c.id == changed.id)
-        .values(acknowledged_at=changed.acknowledged_at, acknowledged_by=changed.acknowledged_by)
-    )
+    fields = ("clinicians", "pages", "next_page_at", "acknowledged_at", "acknowledged_by")
+    await records.save(tx, escalation, changed, *fields)
 
 
-async def escalations_before(tx: Tx, before: UUID | None, limit: int) -> Sequence[Escalation]:
-    """Newest first; a caller whose reach is ASSIGNED sees their own."""
-    statement = (
-        select(*_ESCALATION_FIELDS)
-        .where(escalation.c.site == tx.site.name)
-        .order_by(escalation.c.id.desc())
-        .limit(limit)
-    )
+async def note_paged(tx: Tx, id: UUID, at: datetime | None) -> None:
+    """A channel has taken a page about it; the first time counts."""
+    paged_at = func.coalesce(escalation.c.paged_at, at)
+    await tx.execute(update(escalation).where(records.one(tx, escalation, id)).values(paged_at=paged_at))
+
+
+async def unanswered(tx: Tx) -> list[tuple[UUID, Mapping[str, str], datetime]]:
+    """Whose next page is due: the id, the trace that it belongs to, since when."""
+    statement = select(escalation).where(escalation.c.site == tx.site.name, escalation.c.next_page_at <= tx.now)
+    rows = (await tx.execute(statement.order_by(escalation.c.next_page_at))).mappings()
+    return [(row["id"], row["trace_context"], row["raised_at"]) for row in rows]
+
+
+async def next_page(tx: Tx) -> datetime | None:
+    earliest = select(func.min(escalation.c.next_page_at)).where(escalation.c.site == tx.site.name)
+    found: datetime | None = (await tx.execute(earliest)).scalar_one()
+    return found
+
+
+async def escalations(tx: Tx, page: Page) -> Sequence[Escalation]:
+    """Newest first; a caller whose reach is ASSIGNED sees those that they were paged about."""
+    statement = records.newest(tx, escalation, page)
     if tx.scope is not Scope.SITE:
-        statement = statement.where(escalation.c.clinician == tx.caller.subject)
-    if before is not None:
-        statement = statement.where(escalation.c.id < before)
-    return [_escalation(row) for row in (await tx.execute(statement)).mappings()]
-
-
-def _message(row: RowMapping) -> Message:
-    fields: dict[str, Any] = {column.name: row[column.name] for column in _MESSAGE_FIELDS}
-    fields["channel"] = Channel(row["channel"])
-    fields["template"] = Template(row["template"])
-    fields["status"] = Status(row["status"])
-    return Message(**fields)
-
-
-def _escalation(row: RowMapping) -> Escalation:
-    return Escalation(**{column.name: row[column.name] for column in _ESCALATION_FIELDS})
+        statement = statement.where(escalation.c.clinicians.any(tx.caller.subject))
+    return [records.read(Escalation, row) for row in (await tx.execute(statement)).mappings()]

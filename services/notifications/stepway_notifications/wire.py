@@ -1,14 +1,21 @@
 """Between the contracts of notifications, and of what it hears and asks, and its domain."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
+from stepway.family.v1 import events_pb2 as family_events_pb2
 from stepway.intake.v1 import events_pb2 as intake_events_pb2
-from stepway.intake.v1 import referral_service_pb2
+from stepway.intake.v1 import referral_pb2
 from stepway.notifications.v1 import escalation_pb2, events_pb2, message_pb2
+from stepway.privacy.v1 import label_pb2
+from stepway.scheduling.v1 import enrollment_pb2
+from stepway.scheduling.v1 import events_pb2 as scheduling_events_pb2
 from stepway_chassis.events import Event
-from stepway_chassis.times import to_proto
-from stepway_notifications.domain import Channel, Contact, Escalation, Message, Status, Template
+from stepway_chassis.times import from_proto, to_proto
+from stepway_notifications.domain.escalations import Escalation
+from stepway_notifications.domain.messages import Channel, Contact, Message, Status
+from stepway_notifications.domain.words import Template
 
 _CHANNEL = {
     Channel.SMS: message_pb2.CHANNEL_SMS,
@@ -16,7 +23,14 @@ _CHANNEL = {
 }
 _TEMPLATE = {
     Template.REFERRAL_RECEIVED: message_pb2.TEMPLATE_REFERRAL_RECEIVED,
+    Template.ENROLLMENT_CONFIRMED: message_pb2.TEMPLATE_ENROLLMENT_CONFIRMED,
+    Template.ENROLLMENT_WAITLISTED: message_pb2.TEMPLATE_ENROLLMENT_WAITLISTED,
+    Template.FAMILY_INVITATION: message_pb2.TEMPLATE_FAMILY_INVITATION,
     Template.ESCALATION_PAGE: message_pb2.TEMPLATE_ESCALATION_PAGE,
+}
+_TOLD = {
+    enrollment_pb2.ENROLLMENT_STATUS_CONFIRMED: Template.ENROLLMENT_CONFIRMED,
+    enrollment_pb2.ENROLLMENT_STATUS_WAITLISTED: Template.ENROLLMENT_WAITLISTED,
 }
 _STATUS = {
     Status.QUEUED: message_pb2.MESSAGE_STATUS_QUEUED,
@@ -37,6 +51,7 @@ def message(each: Message) -> message_pb2.Message:
         body=each.body,
         release_at=to_proto(each.release_at),
         delivered_at=to_proto(each.delivered_at),
+        family_member_id=str(each.family_member_id or ""),
     )
 
 
@@ -45,18 +60,28 @@ def escalation(raised: Escalation) -> escalation_pb2.Escalation:
         id=str(raised.id),
         risk_flag_id=str(raised.risk_flag_id),
         patient_id=str(raised.patient_id),
-        clinician=raised.clinician,
+        clinicians=raised.clinicians,
         raised_at=to_proto(raised.raised_at),
         acknowledged_at=to_proto(raised.acknowledged_at),
         acknowledged_by=raised.acknowledged_by or "",
+        paged_at=to_proto(raised.paged_at),
     )
 
 
-def contacts(answer: referral_service_pb2.GetPatientContactResponse) -> list[Contact]:
+def contacts(points: Iterable[referral_pb2.ContactPoint]) -> list[Contact]:
     return [
         Contact(Channel.SMS, point.phone) if point.HasField("phone") else Contact(Channel.EMAIL, point.email)
-        for point in answer.contact_points
+        for point in points
     ]
+
+
+def told(enrollment: enrollment_pb2.Enrollment) -> Template | None:
+    """What a patient is told of an enrolment as it stands; nothing of one that has ended."""
+    return _TOLD.get(enrollment.status)
+
+
+def label(sent: label_pb2.Label) -> str:
+    return "general" if sent == label_pb2.LABEL_GENERAL else "part2"
 
 
 def referred_patient(event: Event) -> UUID:
@@ -68,6 +93,37 @@ def risk(event: Event) -> tuple[UUID, UUID]:
     """Which flag, of which patient."""
     assert isinstance(event.message, intake_events_pb2.RiskFlagged)
     return UUID(event.message.risk_flag_id), UUID(event.message.patient_id)
+
+
+def enrolled(event: Event) -> tuple[UUID, UUID]:
+    """Which enrolment, of which patient."""
+    message = event.message
+    assert isinstance(message, scheduling_events_pb2.EnrollmentConfirmed | scheduling_events_pb2.EnrollmentWaitlisted)
+    return UUID(message.enrollment_id), UUID(message.patient_id)
+
+
+def invited(event: Event) -> tuple[UUID, UUID, datetime]:
+    """Whom, because of which patient, and when it begins."""
+    message = event.message
+    assert isinstance(message, family_events_pb2.FamilyMemberInvited)
+    starts_at = from_proto(message.starts_at, field="starts_at")
+    return UUID(message.family_member_id), UUID(message.patient_id), starts_at
+
+
+def revoked(event: Event) -> tuple[UUID, UUID]:
+    """Of which patient, for whom."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.ConsentRevoked)
+    return UUID(message.patient_id), UUID(message.family_member_id)
+
+
+def escalation_advanced(climbed: Escalation, at: datetime) -> events_pb2.EscalationAdvanced:
+    return events_pb2.EscalationAdvanced(
+        escalation_id=str(climbed.id),
+        risk_flag_id=str(climbed.risk_flag_id),
+        pages=climbed.pages,
+        advanced_at=to_proto(at),
+    )
 
 
 def escalation_raised(raised: Escalation) -> events_pb2.EscalationRaised:
