@@ -9,6 +9,7 @@ from hypothesis import settings
 from stepway_cli.bring_up import bring_up
 from stepway_cli.local.forget import forget
 from stepway_cli.local.platform import Platform
+from stepway_cli.services import SERVICES
 from stepway_cli.sites import read_sites
 from tests.data import REPOSITORY
 from tests.network import Network
@@ -34,7 +35,10 @@ QUICK = {
 def network() -> Iterator[Network]:
     """A whole Stepway with two sites, of this test run alone."""
     folder = REPOSITORY / ".stepway" / f"test-{os.getpid()}"
-    overrides = {} if SOAK else {"intake": QUICK, "notifications": {**QUICK, "STEPWAY_SEND_LEASE_SECONDS": "3"}}
+    quick: dict[str, dict[str, str]] = {service: dict(QUICK) for service in SERVICES}
+    quick["intake"]["STEPWAY_WATCH_SECONDS"] = "1"
+    quick["notifications"]["STEPWAY_SEND_LEASE_SECONDS"] = "3"
+    overrides = {} if SOAK else quick
     platform = Platform(folder, overrides=overrides)
     bring_up(platform, read_sites([REPOSITORY / "deploy" / "sites"]))
     try:

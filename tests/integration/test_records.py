@@ -90,7 +90,7 @@ async def test_a_locked_record_waits_for_nobody_else_to_change_it(ledger: Ledger
 
 async def test_a_page_holds_the_newest_and_one_more(ledger: Ledger) -> None:
     async with ledger.transaction(ledger.database()) as tx:
-        made = [(await kept(tx, an_account())).id for _ in range(4)]
+        made = sorted([(await kept(tx, an_account())).id for _ in range(4)])
         first = [row["id"] for row in await _rows(tx, Page(None, 2))]
         second = [row["id"] for row in await _rows(tx, Page(made[2], 2))]
     assert first == [made[3], made[2], made[1]]

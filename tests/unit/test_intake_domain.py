@@ -11,22 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepway_chassis.errors import InvalidInput
-from stepway_intake.domain import (
+from stepway_chassis.errors import Conflict, InvalidInput
+from stepway_intake.domain.assessments import (
     CLOCK_SKEW,
     HISTORICAL,
     Assessment,
-    Label,
-    Patient,
-    Person,
-    Referral,
     RiskFlag,
-    Status,
     Urgency,
     acknowledge,
     assess,
-    label_for,
+    paged,
+)
+from stepway_intake.domain.people import Label, Patient, Person, label_for
+from stepway_intake.domain.referrals import (
+    Daypart,
+    LevelOfCare,
+    Referral,
+    Status,
+    admit,
+    decide,
     receive,
+    screen,
 )
 from stepway_intake.instruments.catalogue import GAD_7, PHQ_9
 from stepway_intake.instruments.definition import Definition
@@ -57,7 +62,7 @@ def phq_9(*, item_9: int | None = 0, others: int = 0) -> dict[int, int]:
 
 def assessed(
     answers: dict[int, int], definition: Definition = PHQ_9, *, age: timedelta = timedelta(0), **changes: Any
-) -> tuple[Referral, Assessment, RiskFlag | None]:
+) -> tuple[Assessment, RiskFlag | None]:
     return assess(
         a_referral(**changes),
         definition,
@@ -70,7 +75,7 @@ def assessed(
 
 
 def urgency(answers: dict[int, int], definition: Definition = PHQ_9, **how: Any) -> Urgency | None:
-    flag = assessed(answers, definition, **how)[2]
+    flag = assessed(answers, definition, **how)[1]
     return flag.urgency if flag else None
 
 
@@ -104,14 +109,15 @@ def test_a_record_is_part_2_unless_the_site_said_that_its_programme_is_not() -> 
 
 
 def test_a_referral_with_a_recorded_instrument_is_in_screening() -> None:
-    referral, assessment, _ = assessed(phq_9(others=1))
-    assert referral == a_referral(status=Status.SCREENING)
+    assessment, _ = assessed(phq_9(others=1))
+    assert screen(a_referral()) == a_referral(status=Status.SCREENING)
     assert (assessment.id, assessment.referral_id, assessment.patient_id) == (ASSESSMENT, REFERRAL, PATIENT)
     assert (assessment.instrument, assessment.score.total, assessment.answered_at) == ("phq-9", 8, NOON)
 
 
-def test_a_second_instrument_leaves_the_referral_in_screening() -> None:
-    assert assessed(phq_9(), status=Status.SCREENING)[0].status is Status.SCREENING
+@pytest.mark.parametrize("status", [Status.SCREENING, Status.DECIDED, Status.ADMITTED])
+def test_an_instrument_that_is_repeated_later_moves_a_referral_nowhere(status: Status) -> None:
+    assert screen(a_referral(status=status)).status is status
 
 
 @pytest.mark.parametrize("item_9", [1, 2, 3])
@@ -121,7 +127,7 @@ def test_any_yes_to_item_9_pages_whatever_the_total(item_9: int, others: int) ->
 
 
 def test_a_yes_to_item_9_pages_although_nothing_else_was_answered() -> None:
-    _, assessment, flag = assessed({9: 1})
+    assessment, flag = assessed({9: 1})
     assert assessment.score.total is None
     assert flag == a_flag()
 
@@ -190,3 +196,59 @@ def test_the_earliest_acknowledgement_wins_in_whichever_order_they_are_heard_and
     for order in permutations([*heard, heard[0]]):
         taken = reduce(lambda flag, each: acknowledge(flag, by=each[0], at=each[1]), order, a_flag())
         assert taken == a_flag(acknowledged_by=by, acknowledged_at=at)
+
+
+def test_a_flag_that_a_channel_was_told_of_is_watched_no_more() -> None:
+    assert paged(a_flag(), at=NOON) == a_flag(paged_at=NOON)
+
+
+def decided(status: Status, level: LevelOfCare = LevelOfCare.INTENSIVE_OUTPATIENT) -> tuple[Referral, Any]:
+    return decide(a_referral(status=status), id=FLAG, level=level, rationale="seen", by="staff-1", at=NOON)
+
+
+def test_a_screened_referral_is_decided_once() -> None:
+    referral, decision = decided(Status.SCREENING)
+    assert referral.status is Status.DECIDED
+    assert (decision.referral_id, decision.patient_id, decision.decided_by) == (REFERRAL, PATIENT, "staff-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (Status.RECEIVED, "REFERRAL_NOT_SCREENED"),
+        (Status.DECIDED, "LEVEL_OF_CARE_ALREADY_DECIDED"),
+        (Status.ADMITTED, "LEVEL_OF_CARE_ALREADY_DECIDED"),
+    ],
+)
+def test_a_referral_in_another_state_is_not_decided(status: Status, reason: str) -> None:
+    with pytest.raises(Conflict) as refused:
+        decided(status)
+    assert refused.value.reason == reason
+
+
+def admitted(status: Status, level: LevelOfCare | None) -> tuple[Referral, Any]:
+    return admit(a_referral(status=status), level, id=FLAG, availability=(Daypart.EVENING,), at=NOON)
+
+
+def test_whoever_needs_what_is_offered_is_admitted() -> None:
+    referral, admission = admitted(Status.DECIDED, LevelOfCare.INTENSIVE_OUTPATIENT)
+    assert referral.status is Status.ADMITTED
+    assert (admission.patient_id, admission.availability, admission.admitted_at) == (PATIENT, (Daypart.EVENING,), NOON)
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "reason"),
+    [
+        (Status.SCREENING, None, "LEVEL_OF_CARE_UNDECIDED"),
+        (Status.ADMITTED, LevelOfCare.INTENSIVE_OUTPATIENT, "ALREADY_ADMITTED"),
+        *(
+            (Status.DECIDED, level, "LEVEL_OF_CARE_NOT_OFFERED")
+            for level in LevelOfCare
+            if level is not LevelOfCare.INTENSIVE_OUTPATIENT
+        ),
+    ],
+)
+def test_nobody_else_is_admitted(status: Status, level: LevelOfCare | None, reason: str) -> None:
+    with pytest.raises(Conflict) as refused:
+        admitted(status, level)
+    assert refused.value.reason == reason

@@ -22,6 +22,7 @@ SHAPE = {"__init__.py", "__main__.py", "app.py", "domain.py", "store.py", "wire.
 OPTIONAL = {"settings.py"}
 ITS_OWN = {
     "intake": {"instruments", "watchdog.py"},
+    "scheduling": {"seating.py"},
     "family": {"inviting.py", "consents.py"},
     "notifications": {"channels", "sending.py", "escalating.py", "consents.py"},
 }
@@ -70,6 +71,7 @@ def test_every_init_file_is_empty() -> None:
 @pytest.mark.parametrize("service", sorted(packages()))
 def test_a_service_has_the_files_that_every_service_has(service: str) -> None:
     found = {path.name for path in packages()[service].iterdir() if path.name != "__pycache__"}
+    found = {"domain.py" if name == "domain" else name for name in found}  # a package once it is too long for a file
     assert found >= SHAPE
     assert found - SHAPE - OPTIONAL == ITS_OWN.get(service, set())
     assert list((SERVICES / service / "migrations" / "versions").glob("20??_??_??_????_*.py"))
@@ -78,8 +80,6 @@ def test_a_service_has_the_files_that_every_service_has(service: str) -> None:
 @pytest.mark.parametrize("service", sorted(packages()))
 def test_a_services_main_only_runs_its_app(service: str) -> None:
     lines = (packages()[service] / "__main__.py").read_text().splitlines()
-    assert [line for line in lines if line and not line.startswith('"""')] == [
-        "from stepway_chassis.app import run",
-        f"from stepway_{service}.app import APP",
-        "run(APP)",
-    ]
+    imports = {"from stepway_chassis.app import run", f"from stepway_{service}.app import APP"}
+    first, second, last = (line for line in lines if line and not line.startswith('"""'))
+    assert ({first, second}, last) == (imports, "run(APP)")

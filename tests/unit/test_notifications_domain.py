@@ -14,31 +14,26 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stepway_chassis.errors import Conflict, InvalidInput
-from stepway_notifications.domain import (
-    DISCLOSING_WORDS,
+from stepway_notifications.domain import words
+from stepway_notifications.domain.escalations import Escalation, acknowledge, begin, climb
+from stepway_notifications.domain.messages import (
     LONGEST_PAUSE,
+    NEWS_USEFUL,
     PAGE_USEFUL,
-    REFERRAL_USEFUL,
     SHORTEST_PAUSE,
-    TEXT_LENGTH,
     Channel,
     Contact,
-    Escalation,
     Message,
-    OnCall,
-    SitePolicy,
     Status,
-    Template,
-    Window,
-    acknowledge,
     before_hand_over,
+    compose,
     delivered,
-    escalate,
-    policy_of,
     postponed,
     refused,
-    welcome,
+    withheld,
 )
+from stepway_notifications.domain.policy import DISCLOSING_WORDS, OnCall, SitePolicy, Window, policy_of
+from stepway_notifications.domain.words import TEXT_LENGTH, Template, told_time
 
 NEW_YORK, CHICAGO, BERLIN = ZoneInfo("America/New_York"), ZoneInfo("America/Chicago"), ZoneInfo("Europe/Berlin")
 SPRING, AUTUMN = datetime(2026, 3, 8, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)  # 02:00 is 03:00; 02:00 is 01:00
@@ -79,11 +74,19 @@ def a_page(**changes: Any) -> Message:
 
 
 def welcomed(*contacts: Contact, now: datetime = NOON, policy: SitePolicy | None = None) -> list[Message]:
-    return welcome(policy or a_policy(), contacts, patient_id=PATIENT, referred_at=now, new_id=ids(), now=now)
+    return compose(
+        policy or a_policy(),
+        Template.REFERRAL_RECEIVED,
+        contacts,
+        patient_id=PATIENT,
+        expires_at=now + NEWS_USEFUL,
+        new_id=ids(),
+        now=now,
+    )
 
 
 def escalated(now: datetime, policy: SitePolicy | None = None) -> tuple[Escalation, Message]:
-    return escalate(policy or a_policy(), risk_flag_id=FLAG, patient_id=PATIENT, new_id=ids(), now=now)
+    return begin(policy or a_policy(), risk_flag_id=FLAG, patient_id=PATIENT, new_id=ids(), now=now)
 
 
 def refusal(**changes: Any) -> tuple[str, str]:
@@ -256,7 +259,7 @@ def test_somebody_who_was_referred_hears_that_the_site_will_call() -> None:
     (text,) = welcomed(PHONE)
     assert (text.channel, text.address, text.template) == (PHONE.channel, PHONE.address, Template.REFERRAL_RECEIVED)
     assert (text.status, text.release_at, text.next_attempt_at) == (Status.QUEUED, NOON, NOON)
-    assert (text.created_at, text.expires_at, text.attempts) == (NOON, NOON + REFERRAL_USEFUL, 0)
+    assert (text.created_at, text.expires_at, text.attempts) == (NOON, NOON + NEWS_USEFUL, 0)
 
 
 def test_each_address_gets_one_message_however_often_it_was_given() -> None:
@@ -272,18 +275,38 @@ def test_each_address_gets_one_message_however_often_it_was_given() -> None:
 def test_at_night_the_message_waits_and_is_useful_for_some_days_from_the_referral() -> None:
     (text,) = welcomed(PHONE, now=NIGHT)
     assert (text.release_at, text.next_attempt_at, text.created_at) == (MORNING, MORNING, NIGHT)
-    assert text.expires_at == NIGHT + REFERRAL_USEFUL
+    assert text.expires_at == NIGHT + NEWS_USEFUL
 
 
 def test_no_message_holds_a_clinical_word_or_anybodys_name_and_a_text_fits_into_one() -> None:
-    longest = a_policy(short_name="N" * (TEXT_LENGTH - len(a_message().body) + len("Northside")))
-    assert len(welcomed(PHONE, policy=longest)[0].body) == TEXT_LENGTH
-    for body in (a_message().body, a_page().body):
-        words = set(re.findall("[a-z]+", body.lower()))
-        assert not words & (DISCLOSING_WORDS | {"risk", "suicide", "phq", "referral", "program", "reyes", "okafor"})
-        assert body.startswith("Northside")
-    assert "212-555-0100" in a_message().body
-    assert "no more messages" in a_message().body
+    room = TEXT_LENGTH - words.longest("", "212-555-0100")
+    assert words.longest("N" * room, "212-555-0100") == TEXT_LENGTH
+    assert a_policy(short_name="N" * room)
+    assert refusal(short_name="N" * (room + 1)) == ("SITE_SETTING_INVALID", "short_name")
+
+
+@pytest.mark.parametrize("template", Template)
+def test_no_text_says_what_people_come_for(template: Template) -> None:
+    body = words.body(template, "Northside", "212-555-0100")
+    said = set(re.findall("[a-z]+", body.lower()))
+    assert not said & (DISCLOSING_WORDS | {"risk", "suicide", "phq", "referral", "program", "family", "patient"})
+    assert body.startswith("Northside")
+    to_people = template is not Template.ESCALATION_PAGE
+    assert ("212-555-0100" in body) is to_people
+    assert ("no more messages" in body) is to_people
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [
+        (at(NEW_YORK, 25, 17, 30), "Wed Nov 25, 5:30 PM"),
+        (at(NEW_YORK, 30, 12, 0), "Mon Nov 30, 12:00 PM"),
+        (at(NEW_YORK, 1, 0, 5, month=12), "Tue Dec 1, 12:05 AM"),
+    ],
+)
+def test_a_time_is_told_as_people_at_the_site_say_it(moment: datetime, said: str) -> None:
+    assert told_time(moment, NEW_YORK) == said
+    assert len(said) <= len(words.LONGEST_TIME)
 
 
 # Pages
@@ -292,10 +315,38 @@ def test_no_message_holds_a_clinical_word_or_anybodys_name_and_a_text_fits_into_
 @pytest.mark.parametrize("now", [NOON, NIGHT, at(NEW_YORK, 22, 3, 33)])
 def test_a_sign_of_danger_pages_the_first_clinician_on_call_at_any_hour(now: datetime) -> None:
     escalation, page = escalated(now)
-    assert (escalation.clinician, escalation.risk_flag_id, escalation.raised_at) == ("staff-2041", FLAG, now)
+    assert (escalation.clinicians, escalation.pages) == (("staff-2041",), 1)
+    assert (escalation.risk_flag_id, escalation.raised_at) == (FLAG, now)
+    assert escalation.next_page_at == now + timedelta(minutes=5)
+    assert page.escalation_id == escalation.id
     assert (page.channel, page.address) == (Channel.EMAIL, "reyes@northside.example.org")
     assert (page.release_at, page.next_attempt_at, page.expires_at) == (now, now, now + PAGE_USEFUL)
     assert page.patient_id == escalation.patient_id == PATIENT
+
+
+def test_a_page_that_nobody_takes_goes_to_the_next_and_round_again() -> None:
+    escalation, _ = escalated(NOON)
+    for pages, (clinician, address) in enumerate([("staff-3077", "okafor"), ("staff-2041", "reyes")], start=2):
+        escalation, page = climb(a_policy(page_again_seconds=60), escalation, id=UUID(int=pages), now=NIGHT)
+        assert page.address == f"{address}@northside.example.org"
+        assert clinician in escalation.clinicians
+        assert (escalation.pages, escalation.next_page_at) == (pages, NIGHT + MINUTE)
+    assert escalation.clinicians == ("staff-2041", "staff-3077")
+
+
+def test_nobody_is_paged_again_once_a_page_would_be_of_no_use() -> None:
+    escalation, _ = escalated(NOON)
+    climbed, _ = climb(a_policy(), escalation, id=UUID(int=9), now=NOON + PAGE_USEFUL)
+    assert climbed.next_page_at is None
+
+
+def test_whoever_takes_a_page_ends_the_climb() -> None:
+    assert acknowledge(escalated(NOON)[0], by="staff-2041", at=NIGHT).next_page_at is None
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 3601, 1.5, "60", True, None])
+def test_a_pause_between_pages_that_is_none_is_refused_and_named(seconds: Any) -> None:
+    assert refusal(page_again_seconds=seconds) == ("SITE_SETTING_INVALID", "page_again_seconds")
 
 
 def test_a_page_is_taken_once_and_says_by_whom() -> None:
@@ -314,13 +365,13 @@ def test_a_message_whose_time_has_come_goes_unchanged() -> None:
     assert before_hand_over(message, a_policy(), stopped=False, now=NOON) is message
 
 
-@pytest.mark.parametrize("now", [NOON, NIGHT, NOON + REFERRAL_USEFUL])
+@pytest.mark.parametrize("now", [NOON, NIGHT, NOON + NEWS_USEFUL])
 def test_a_message_to_somebody_who_wants_none_is_withheld(now: datetime) -> None:
     assert before_hand_over(a_message(), a_policy(), stopped=True, now=now) == a_message(status=Status.WITHHELD)
 
 
 def test_a_message_that_comes_too_late_to_be_of_use_expires() -> None:
-    last = NOON + REFERRAL_USEFUL
+    last = NOON + NEWS_USEFUL
     assert before_hand_over(a_message(), a_policy(), stopped=False, now=last - INSTANT) == a_message()
     assert before_hand_over(a_message(), a_policy(), stopped=False, now=last) == a_message(status=Status.EXPIRED)
 
@@ -328,7 +379,7 @@ def test_a_message_that_comes_too_late_to_be_of_use_expires() -> None:
 def test_a_message_whose_window_has_closed_meanwhile_waits_for_the_next_one() -> None:
     held = before_hand_over(a_message(), a_policy(), stopped=False, now=NIGHT)
     assert held == a_message(release_at=MORNING, next_attempt_at=MORNING)
-    assert held.expires_at == NOON + REFERRAL_USEFUL
+    assert held.expires_at == NOON + NEWS_USEFUL
 
 
 @pytest.mark.parametrize("stopped", [True, False])
@@ -337,6 +388,10 @@ def test_a_page_ignores_the_window_and_the_stop_but_not_its_own_expiry(stopped: 
     assert before_hand_over(page, a_policy(), stopped=stopped, now=NIGHT) is page
     late = NOON + PAGE_USEFUL
     assert before_hand_over(page, a_policy(), stopped=stopped, now=late) == a_page(status=Status.EXPIRED)
+
+
+def test_what_no_consent_covers_is_withheld() -> None:
+    assert withheld(a_message()) == a_message(status=Status.WITHHELD)
 
 
 def test_what_a_channel_said_is_written_down() -> None:
