@@ -5,11 +5,11 @@ BIN      := $(VENV)/bin
 PACKAGES := protos chassis services/intake services/scheduling services/care services/family services/notifications cli
 PROTOS   := $(shell find protos/stepway -name '*.proto')
 
-.PHONY: help demo up test unit check soak lock protos clean
+.PHONY: help demo up test unit check soak lock protos catalogue clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made here
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/run.stamp ## the whole journey on two sites, then a table of what it proved; REFERRALS=DIR ANSWERS=FILE for your own
 	@$(BIN)/stepway demo $(if $(REFERRALS),--referrals "$(REFERRALS)") $(if $(ANSWERS),--answers "$(ANSWERS)")
@@ -35,6 +35,9 @@ check: $(VENV)/dev.stamp ## style, types, layers, contracts
 
 protos: ## generate the Python of the contracts
 	$(BIN)/python protos/build.py
+
+catalogue: $(VENV)/run.stamp ## write the page of all events from the contracts
+	$(BIN)/stepway events catalogue > docs/event-catalogue.md
 
 lock: ## compile the two lock files from the .in files beside them (needs uv)
 	uv pip compile --python-version 3.11 --generate-hashes --no-header --no-annotate requirements.in -o requirements.lock

@@ -1,5 +1,9 @@
 """Who did what to whose record, why, and with which outcome: a row in the same transaction."""
 
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
 from opentelemetry import trace
 from sqlalchemy import text
 
@@ -8,6 +12,12 @@ from stepway_chassis.transaction import Tx
 _RECORD = text(
     "INSERT INTO audit (site, actor, actor_kind, action, people, purpose, outcome, reason, trace_id)"
     " VALUES (:site, :actor, :actor_kind, :action, CAST(:people AS uuid[]), :purpose, :outcome, :reason, :trace_id)"
+)
+
+_LIST = text(
+    "SELECT at, actor, actor_kind, action, outcome, reason, purpose, people, trace_id FROM audit"
+    " WHERE site = :site AND (CAST(:person AS uuid) IS NULL OR CAST(:person AS uuid) = ANY(people))"
+    " AND (CAST(:since AS timestamptz) IS NULL OR at >= :since) ORDER BY id DESC LIMIT :limit"
 )
 
 
@@ -25,3 +35,9 @@ async def record(tx: Tx, outcome: str, *, reason: str = "") -> None:
         "trace_id": f"{trace.get_current_span().get_span_context().trace_id:032x}",
     }
     await tx.execute(_RECORD, row)
+
+
+async def listed(tx: Tx, *, person: UUID | None, since: datetime | None, limit: int) -> list[dict[str, Any]]:
+    """The newest rows of the site, about one person or anybody."""
+    wanted = {"site": tx.site.name, "person": person, "since": since, "limit": limit}
+    return [dict(row) for row in (await tx.execute(_LIST, wanted)).mappings()]

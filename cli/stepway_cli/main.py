@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,15 +17,17 @@ import typer
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from stepway_chassis import logs, migrations
+from stepway_chassis import audit, logs, migrations, republishing
 from stepway_chassis.broker import ensure_stream
 from stepway_chassis.errors import PeerFailed, Refusal
-from stepway_cli import letters, referrals, report, sites, trace
+from stepway_cli import catalogue, letters, referrals, report, sites, stream, trace
 from stepway_cli.bring_up import migrations_of
 from stepway_cli.caller import calling
 from stepway_cli.demo.run import Failed, run_demo
 from stepway_cli.fhir.referrals import read_referrals
+from stepway_cli.keeper import inside
 from stepway_cli.local.errors import LocalError
+from stepway_cli.moments import moment
 from stepway_cli.place import PlaceError, place
 from stepway_cli.services import SERVICES
 from stepway_cli.sites import SiteError
@@ -38,6 +41,7 @@ EXPECTED = (
     Refusal,
     PeerFailed,
     Failed,
+    stream.NoStream,
     referrals.Unreadable,
     trace.TraceNotFound,
     trace.TraceAmbiguous,
@@ -46,6 +50,8 @@ EXPECTED = (
 Run = Annotated[str, typer.Option(help="The run of this machine to act on.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 Site = Annotated[str, typer.Option(help="The site to act at.")]
+Since = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="2h ago, or a time.")]
+Service = Annotated[str, typer.Option(help="One service; all of them if left out.")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,9 +63,13 @@ app = typer.Typer(
 sites_app = typer.Typer(no_args_is_help=True, help="The register of sites.")
 import_app = typer.Typer(no_args_is_help=True, help="Take in what others have sent.")
 letters_app = typer.Typer(no_args_is_help=True, help="Events that could not be applied or published.")
+events_app = typer.Typer(no_args_is_help=True, help="What is on the stream.")
+audit_app = typer.Typer(no_args_is_help=True, help="Who did what to whose record.")
 app.add_typer(sites_app, name="sites")
 app.add_typer(import_app, name="import")
 app.add_typer(letters_app, name="dead-letters")
+app.add_typer(events_app, name="events")
+app.add_typer(audit_app, name="audit")
 out = Console(highlight=False, soft_wrap=True)
 
 
@@ -204,9 +214,96 @@ def retry_letter(
     run: Run = "up",
 ) -> None:
     """Have the service try a dead letter again, or publish a blocked aggregate again."""
-    if service not in SERVICES:
-        raise PlaceError(f"no such service; one of {', '.join(SERVICES)}")
+    _chosen(service)
     print(_run(letters.retry(place(run).database_url(service, "keeper"), service, site, letter)))
+
+
+@events_app.command("tail")
+def tail_events(
+    site: Annotated[str, typer.Option(help="One site; all of them if left out.")] = "",
+    service: Service = "",
+    event: Annotated[str, typer.Option(help="One event, for example patient_admitted.")] = "",
+    since: Since = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+    run: Run = "up",
+) -> None:
+    """Events in the order of the stream, one a line; --json prints each as CloudEvents JSON."""
+    shown = stream.structured if as_json else stream.line
+
+    async def tail() -> None:
+        wanted = stream.subject(site, service, event)
+        async for each in stream.stored(stream.Admin(*place(run).nats_admin()), wanted, since=since, follow=follow):
+            print(shown(each), flush=True)
+
+    with suppress(KeyboardInterrupt, BrokenPipeError):
+        _run(tail())
+
+
+@events_app.command("republish")
+def republish_events(
+    since: Annotated[datetime, typer.Option(parser=moment, metavar="TIME", help="2h ago, or a time.")],
+    dry_run: Annotated[bool, typer.Option(help="Only count.")] = False,
+    as_json: AsJson = False,
+    run: Run = "up",
+) -> None:
+    """Send again, under the same ids, what the outboxes have published since then and the stream has lost.
+
+    After a stream was lost or restored; if it is gone, `stepway migrate` makes it first. Where the stream holds later
+    events of a record, the earlier ones come behind them: consumers are indifferent to that.
+    """
+    where = place(run)
+    relays = {service: where.database_url(service, "relay") for service in SERVICES}
+    done = _run(stream.republish(stream.Admin(*where.nats_admin()), relays, since, dry_run=dry_run))
+    _show([asdict(each) for each in done], as_json)
+
+
+@events_app.command("catalogue")
+def show_catalogue() -> None:
+    """Every event, its fields and who listens, as Markdown; docs/event-catalogue.md is this."""
+    print(catalogue.page(), end="")
+
+
+@app.command("outbox")
+def show_outbox(as_json: AsJson = False, run: Run = "up") -> None:
+    """What waits for the stream at each site, and since when; nothing is the good answer."""
+    where = place(run)
+    rows = [
+        {"service": service, **row}
+        for service in SERVICES
+        for row in _run(republishing.waiting(where.database_url(service, "relay")))
+    ]
+    _show(rows, as_json)
+
+
+@audit_app.command("list")
+def list_audit(
+    site: Site,
+    service: Service = "",
+    person: Annotated[UUID | None, typer.Option(help="Whose record.")] = None,
+    since: Since = None,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=10_000)] = 50,
+    as_json: AsJson = False,
+    run: Run = "up",
+) -> None:
+    """Who did what to whose record, why and with which outcome, the newest first."""
+    where = place(run)
+
+    async def listed(name: str) -> list[dict[str, Any]]:
+        async with inside(where.database_url(name, "keeper"), name, site, "audit") as tx:
+            rows = await audit.listed(tx, person=person, since=since, limit=limit)
+        return [{"service": name, **row} for row in rows]
+
+    found = [row for name in _chosen(service) for row in _run(listed(name))]
+    newest = sorted(found, key=lambda row: row["at"], reverse=True)[:limit]
+    _show([{**row, "people": ", ".join(map(str, row["people"]))} for row in newest], as_json)
+
+
+def _chosen(service: str) -> tuple[str, ...]:
+    """That one, or all. Raises PlaceError."""
+    if service and service not in SERVICES:
+        raise PlaceError(f"no such service; one of {', '.join(SERVICES)}")
+    return (service,) if service else SERVICES
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:

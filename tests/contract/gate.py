@@ -13,11 +13,13 @@ from types import ModuleType
 from google.protobuf.descriptor import FileDescriptor
 
 from stepway_chassis.contracts import faults
+from stepway_cli.catalogue import page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROTOS = REPOSITORY / "protos"
 GENERATED = PROTOS / "gen"
 IMAGE = GENERATED / "image.binpb"
+CATALOGUE = REPOSITORY / "docs" / "event-catalogue.md"
 BUF = Path(sys.executable).with_name("buf")
 NOT_OURS = ["google", "buf"]
 OPTIONS = ("stepway/access/", "stepway/privacy/", "stepway/events/")  # they say what the rules mean
@@ -80,6 +82,12 @@ def full_inits(folder: Path) -> list[str]:
     return [f"{init.relative_to(folder)}: empty it" for init in inits if init.stat().st_size]
 
 
+def stale_pages() -> list[str]:
+    """Pages that are made from the contracts, and are not what would be made now."""
+    current = CATALOGUE.exists() and CATALOGUE.read_text(encoding="utf-8") == page()
+    return [] if current else [f"{CATALOGUE.relative_to(REPOSITORY)}: run `make catalogue`"]
+
+
 def since_the_release() -> list[str]:
     baseline = (PROTOS / "BASELINE").read_text().strip()
     return [] if baseline == NO_RELEASE else broken_since(baseline, REPOSITORY, IMAGE)
@@ -95,6 +103,7 @@ def main() -> int:
         "contracts: buf lint, STANDARD": lambda: lint(IMAGE),
         f"contracts: buf breaking, {_compared_with()}": since_the_release,
         "contracts: access, privacy and events": lambda: faults(contracts()),
+        "docs: the event catalogue": stale_pages,
         "packages: every __init__.py is empty": lambda: full_inits(REPOSITORY),
     }
     broken = {name: check() for name, check in checks.items()}

@@ -87,9 +87,9 @@ def tell_texts(out: Console, messages: Sequence[Mapping[str, Any]], records: Seq
 
 
 def fullest_trace(spans: Sequence[Span]) -> list[str]:
-    """The trace that crosses most services; of several the shortest."""
+    """The trace that crosses most services; of several the one that tells most."""
     known = trace.traces(spans)
-    return sorted(known, key=lambda id: (-len({span.service for span in known[id]}), len(known[id])))[:1]
+    return sorted(known, key=lambda id: (-len({span.service for span in known[id]}), -len(known[id])))[:1]
 
 
 def tell_trace(out: Console, spans: Sequence[Span], trace_id: str, run: str) -> None:

@@ -1,0 +1,137 @@
+"""The stream as an operator reads it: from a moment on, as it grows, and compared with what the outboxes hold."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote
+from uuid import UUID
+
+import nats
+import nats.errors
+from nats.aio.msg import Msg
+from nats.js import api
+from nats.js.errors import NotFoundError
+
+from stepway_chassis import republishing
+from stepway_chassis.broker import STREAM, Stored
+
+BATCH = 200
+LOOK_SECONDS = 1.0
+FORGOTTEN_AFTER_SECONDS = 60.0
+EVERYTHING = "evt.v1.>"
+
+
+class NoStream(Exception):
+    """There is no stream to read; the message says how to make it."""
+
+
+@dataclass(frozen=True)
+class Admin:
+    """Where NATS is, and who asks."""
+
+    url: str
+    user: str
+    password: str
+
+
+@dataclass(frozen=True)
+class Republished:
+    """Of one service: events that were marked as published, those that the stream lacks, those sent again."""
+
+    service: str
+    published: int
+    missing: int
+    sent_again: int
+
+
+def subject(site: str = "", service: str = "", event: str = "") -> str:
+    """What the server filters by; `event` is the token of a subject, such as patient_admitted."""
+    return f"evt.v1.{site or '*'}.*.{service or '*'}.{event or '*'}"
+
+
+async def stored(
+    admin: Admin, subject: str = EVERYTHING, *, since: datetime | None = None, follow: bool = False, bare: bool = False
+) -> AsyncIterator[Stored]:
+    """Events in the order of the stream, `bare` ones without payload; with `follow` also what is still to come.
+
+    Raises NoStream.
+    """
+    client = await nats.connect(
+        admin.url, user=admin.user, password=admin.password, connect_timeout=5, max_reconnect_attempts=2
+    )
+    try:
+        subscription = await client.jetstream().pull_subscribe(subject, stream=STREAM, config=_reader(since, bare))
+        left = (await subscription.consumer_info()).num_pending or 0
+        while left or follow:
+            for message in await _next(subscription):
+                left = message.metadata.num_pending
+                yield _stored(message)
+    except NotFoundError:
+        raise NoStream(f"there is no stream {STREAM}: `stepway migrate` makes it") from None
+    finally:
+        await client.close()
+
+
+def _reader(since: datetime | None, bare: bool) -> api.ConsumerConfig:
+    """It acknowledges nothing, and the server forgets it soon after."""
+    return api.ConsumerConfig(
+        ack_policy=api.AckPolicy.NONE,
+        deliver_policy=api.DeliverPolicy.BY_START_TIME if since else api.DeliverPolicy.ALL,
+        opt_start_time=since,
+        headers_only=bare or None,
+        inactive_threshold=FORGOTTEN_AFTER_SECONDS,
+    )
+
+
+async def _next(subscription: Any) -> list[Msg]:
+    try:
+        return list(await subscription.fetch(BATCH, timeout=LOOK_SECONDS))
+    except nats.errors.TimeoutError:
+        return []
+
+
+def _stored(message: Msg) -> Stored:
+    return Stored(message.metadata.sequence.stream, message.subject, dict(message.headers or {}), message.data)
+
+
+def line(event: Stored) -> str:
+    """One event on one line."""
+    _, _, site, label, service, name = event.subject.split(".")
+    headers = event.headers
+    noun = headers["ce-source"].split("/")[-2]
+    number = int(headers["ce-sequence"])
+    return (
+        f"{unquote(headers['ce-time'])[:23]}  {site}  {label:7}  {service}.{name}"
+        f"  {noun} {headers['ce-subject']} #{number}  {headers['ce-id']}"
+    )
+
+
+def structured(event: Stored) -> str:
+    """The event as CloudEvents JSON, as a webhook would carry it."""
+    attributes = {
+        name.lower().removeprefix("ce-"): unquote(value)
+        for name, value in event.headers.items()
+        if name.lower().startswith("ce-")
+    }
+    traces = {name: event.headers[name] for name in ("traceparent", "tracestate") if name in event.headers}
+    return json.dumps({**attributes, **traces, "data": json.loads(event.payload)})
+
+
+async def republish(
+    admin: Admin, relay_urls: Mapping[str, str], since: datetime, *, dry_run: bool
+) -> list[Republished]:
+    """Have the relays send again what the stream lacks of what was marked as published since then.
+
+    The outboxes are read before the stream: what is published meanwhile is in neither list, and what the stream holds
+    is never sent again. Raises NoStream.
+    """
+    marked = {service: await republishing.published_since(url, since) for service, url in relay_urls.items()}
+    held = {UUID(event.headers["ce-id"]) async for event in stored(admin, bare=True)}
+    done = []
+    for service, url in relay_urls.items():
+        missing = marked[service] - held
+        again = 0 if dry_run else await republishing.send_again(url, missing)
+        done.append(Republished(service, len(marked[service]), len(missing), again))
+    return done
