@@ -163,7 +163,7 @@ class Ledger:
 
     def environment(self, **changes: str) -> dict[str, str]:
         """What a ledger is told that runs inside the test."""
-        told = self.network.platform.environment("intake")
+        told = self.network.platform.environment("care")
         del told["STEPWAY_TRACE_FILE"]
         address, user, password = self.network.platform.nats_admin
         changes = {

@@ -296,7 +296,7 @@ def list_audit(
 
     found = [row for name in _chosen(service) for row in _run(listed(name))]
     newest = sorted(found, key=lambda row: row["at"], reverse=True)[:limit]
-    _show([{**row, "people": ", ".join(map(str, row["people"]))} for row in newest], as_json)
+    _show(newest if as_json else [report.audited(row) for row in newest], as_json)
 
 
 def _chosen(service: str) -> tuple[str, ...]:

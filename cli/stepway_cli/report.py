@@ -48,6 +48,17 @@ def import_tables(account: ImportAccount) -> Group:
     return Group(Text(counts), *(table(rows) for rows in (taken, refused, notes) if rows))
 
 
+def audited(row: Mapping[str, Any]) -> dict[str, str]:
+    """What fits on a line; --json has the rest: the purpose, the kind of actor, the trace."""
+    return {
+        "at": f"{row['at']:%m-%d %H:%M:%S}",
+        "who": row["actor"],
+        "did": f"{row['service']} {row['action'].rpartition('/')[2]}",
+        "outcome": f"{row['outcome']} {row['reason']}".strip(),
+        "whose": ", ".join(map(str, row["people"])),
+    }
+
+
 def table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table | Text:
     """Columns as the first row names them."""
     if not rows:

@@ -8,15 +8,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from stepway_cli.local.forget import forget
+from stepway_cli.services import SERVICES
 from tests.data import DEMO_DATA, REPOSITORY
 from tests.network import Network
 
 STEPWAY = Path(sys.executable).with_name("stepway")
-PROGRAMS = ("stepway_intake", "stepway_notifications", "nats-server", "postgres", "smtp_sink")
+PROGRAMS = (*(f"stepway_{service}" for service in SERVICES), "nats-server", "postgres", "smtp_sink")
 
 
 def stepway(network: Network, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +55,10 @@ def test_an_import_that_refuses_something_says_so_and_ends_with_1(network: Netwo
         (["token", "king", "--site", "northside"], "no such role"),
         (["sites", "apply", "nowhere"], "nowhere"),
         (["dead-letters", "list", "--site", "atlantis"], "SITE_UNKNOWN"),
-        (["dead-letters", "retry", "care", "01a20062-0000-7000-8000-000000000000", "--site", "northside"], "no such"),
+        (["dead-letters", "retry", "billing", str(uuid4()), "--site", "northside"], "no such"),
+            ["dead-letters", "retry", "billing", "01a20062-0000-7000-8000-000000000000", "--site", "northside"],
+            "no such",
+        ),
         (
             ["dead-letters", "retry", "intake", "01a20062-0000-7000-8000-000000000000", "--site", "northside"],
             "NOT_FOUND",
@@ -104,7 +109,7 @@ def run() -> Iterator[str]:
 def test_up_stops_within_15_seconds_leaves_no_process_and_keeps_data_and_sites(run: str, tmp_path: Path) -> None:
     first = Up(run)
     imported = first.imported()
-    newer = (REPOSITORY / "deploy" / "sites" / "1-northside.yaml").read_text().replace("revision: 1", "revision: 2")
+    newer = (REPOSITORY / "deploy" / "sites" / "1-northside.yaml").read_text().replace("revision: 2", "revision: 3")
     (tmp_path / "northside.yaml").write_text(newer)
     applied = [STEPWAY, "sites", "apply", str(tmp_path), "--run", run]
     assert "northside applied" in subprocess.run(applied, cwd=REPOSITORY, capture_output=True, text=True).stdout

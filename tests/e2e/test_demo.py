@@ -41,8 +41,8 @@ def test_the_demo_keeps_every_promise_twice_in_a_row(run: str) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Every promise held." in done.stdout
         assert "BROKEN" not in done.stdout
-        assert "northside   patient     sms     3          delivered" in done.stdout
-        assert "lakeside    patient     sms     2          waits until" in done.stdout
+        assert "northside   patient     sms     7          delivered" in done.stdout
+        assert "lakeside    patient     sms     4          waits until" in done.stdout
 
 
 def test_the_demo_takes_anybodys_referrals_and_answers_and_names_what_it_cannot_take(run: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Whatever bytes an allowed caller sends: a clear answer, never a defect, and no half effect."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -74,7 +75,7 @@ TABLES = {
     "care": {"idempotency": "true"},
     "family": {"family_group": "true", "idempotency": "true"},
     "notifications": {
-        "idempotency": "true",
+        "idempotency": "rpc NOT LIKE '%/RaiseEscalation'",  # intake's watchdog calls, too
         "patient": "stopped_at IS NOT NULL",
         "escalation": "acknowledged_at IS NOT NULL",
         "outbox": "subject LIKE '%.escalation_acknowledged'",
@@ -147,7 +148,14 @@ def nearly_right(draw: DrawFn, rpc: str, case: Case) -> dict[str, Any]:
 
 def right(rpc: str, case: Case) -> dict[str, Any]:
     """As keyword arguments, a request that is in order."""
-    return {field.name: value for field, value in REQUESTS[rpc](case).ListFields()}
+    fields = {field.name: value for field, value in _once_right(rpc, case).ListFields()}
+    return {**fields, "request_id": str(uuid4())} if "request_id" in fields else fields
+
+
+@cache
+def _once_right(rpc: str, case: Case) -> Message:
+    """Times in it do not change from one example to the next."""
+    return REQUESTS[rpc](case)
 
 
 @st.composite

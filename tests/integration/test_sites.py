@@ -68,8 +68,14 @@ async def test_a_site_registered_while_services_run_is_served_soon_after(network
         return [each.HasField("delivered_at") for each in found.messages] == [True, True]
 
     await until(written_to)
-    lanes = {f"notifications-{hillside.site}-urgent", f"notifications-{hillside.site}-normal"}
-    lanes.add(f"intake-{hillside.site}-urgent")
+    listening = {
+        "intake": ["urgent"],
+        "scheduling": ["normal"],
+        "care": ["normal"],
+        "family": ["urgent", "normal"],
+        "notifications": ["urgent", "normal"],
+    }
+    lanes = {f"{service}-{hillside.site}-{lane}" for service, lanes in listening.items() for lane in lanes}
 
     async def heard_everywhere() -> bool:
         return await durables(network, hillside.site) == lanes

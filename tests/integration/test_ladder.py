@@ -1,0 +1,139 @@
+"""Pages climb the ladder until somebody takes them, and go out by call when no event can."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from stepway.notifications.v1.escalation_service_pb2 import (
+    AcknowledgeEscalationRequest,
+    ListEscalationsRequest,
+    RaiseEscalationRequest,
+)
+from stepway_chassis.errors import Denied, NotFound
+from stepway_cli.sites import apply, read_sites
+from tests.calls import service_token
+from tests.cases import IN_DANGER, At
+from tests.data import REPOSITORY
+from tests.network import NORTHSIDE, Network, a_referral, phq_9
+from tests.waiting import until
+
+SITE = "stairside"
+FIRST, SECOND = "staff-2041", "staff-2088"
+ESCALATIONS = "stepway.notifications.v1.EscalationService"
+
+
+@pytest.fixture(scope="module")
+async def stairside(network: Network) -> Network:
+    """A site whose pages go on after a second."""
+    northside = read_sites([REPOSITORY / "deploy" / "sites" / "1-northside.yaml"])[0]
+    record = replace(northside, site=SITE, settings={**northside.settings, "page_again_seconds": 1})
+    for service in network.platform.services:
+        await apply(network.platform.database_url(service, "registrar"), [record])
+    return network
+
+
+async def in_danger(network: Network, site: str = SITE) -> str:
+    """The id of a flag."""
+    at = At(network, site)
+    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
+    answer = await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, IN_DANGER))
+    return str(answer.risk_flag_id)
+
+
+async def page(network: Network, flag: str, clinician: str, site: str = SITE) -> Any:
+    answer = await network.call(
+        f"{ESCALATIONS}/ListEscalations", ListEscalationsRequest(), role="clinician", subject=clinician, site=site
+    )
+    return next((each for each in answer.escalations if each.risk_flag_id == flag), None)
+
+
+async def take(network: Network, escalation: str, clinician: str) -> Any:
+    request = AcknowledgeEscalationRequest(request_id=str(uuid4()), escalation_id=escalation)
+    return await network.call(
+        f"{ESCALATIONS}/AcknowledgeEscalation", request, role="clinician", subject=clinician, site=SITE
+    )
+
+
+async def test_a_page_that_nobody_takes_goes_to_the_next_who_may_take_it(stairside: Network) -> None:
+    flag = await in_danger(stairside)
+    raised = await until(lambda: page(stairside, flag, SECOND))
+    assert list(raised.clinicians) == [FIRST, SECOND]
+    with pytest.raises(NotFound):
+        await take(stairside, raised.id, "staff-9")
+    await take(stairside, raised.id, SECOND)
+
+    async def known() -> Any:
+        return stairside.rows("intake", f"SELECT 1 FROM risk_flag WHERE id = '{flag}' AND acknowledged_by = '{SECOND}'")
+
+    await until(known)
+
+
+async def test_it_begins_again_from_the_first_and_ends_when_the_first_takes_it(stairside: Network) -> None:
+    flag = await in_danger(stairside)
+
+    async def three_pages() -> Any:
+        return stairside.rows(
+            "notifications", f"SELECT id FROM escalation WHERE risk_flag_id = '{flag}' AND pages >= 3"
+        )
+
+    (row,) = await until(three_pages)
+    await take(stairside, row["id"], FIRST)
+    (ended,) = stairside.rows(
+        "notifications", f"SELECT pages, next_page_at FROM escalation WHERE risk_flag_id = '{flag}'"
+    )
+    assert ended["next_page_at"] is None
+    announced = stairside.rows(
+        "notifications",
+        f"SELECT 1 AS one FROM outbox WHERE aggregate_id = '{row['id']}' AND subject LIKE '%escalation_advanced'",
+    )
+    assert len(announced) == ended["pages"] - 1
+
+
+async def test_twenty_calls_and_an_event_about_one_flag_make_one_escalation_and_one_page(network: Network) -> None:
+    flag = await in_danger(network, NORTHSIDE)
+    about = network.rows("intake", f"SELECT patient_id, referral_id FROM risk_flag WHERE id = '{flag}'")[0]
+    intake = network.holding(service_token(network, "intake"))
+
+    async def raised() -> str:
+        request = RaiseEscalationRequest(request_id=str(uuid4()), risk_flag_id=flag, **about)
+        return str((await intake.call(f"{ESCALATIONS}/RaiseEscalation", request, site=NORTHSIDE)).escalation.id)
+
+    (id,) = set(await asyncio.gather(*(raised() for _ in range(20))))
+    assert network.rows("notifications", f"SELECT id FROM escalation WHERE risk_flag_id = '{flag}'") == [{"id": id}]
+    pages = network.rows("notifications", f"SELECT 1 AS one FROM message WHERE escalation_id = '{id}'")
+    assert len(pages) == 1
+
+
+async def test_nobody_but_intake_raises_an_escalation(network: Network) -> None:
+    request = RaiseEscalationRequest(
+        request_id=str(uuid4()), risk_flag_id=str(uuid4()), patient_id=str(uuid4()), referral_id=str(uuid4())
+    )
+    with pytest.raises(Denied):
+        await network.call(f"{ESCALATIONS}/RaiseEscalation", request, role="site_lead")
+
+
+async def test_a_page_goes_out_with_nats_stopped_and_the_event_changes_nothing_later(network: Network) -> None:
+    nats = network.platform.process("nats")
+    nats.stop()
+    try:
+        flag = await in_danger(network, NORTHSIDE)
+
+        async def paged() -> Any:
+            return network.rows("intake", f"SELECT 1 FROM risk_flag WHERE id = '{flag}' AND paged_at IS NOT NULL")
+
+        await until(paged)
+    finally:
+        nats.start()
+
+    (announced,) = network.rows(
+        "intake", f"SELECT event_id FROM outbox WHERE aggregate_id = '{flag}' AND subject LIKE '%risk_flagged'"
+    )
+
+    async def heard() -> Any:
+        return network.rows("notifications", f"SELECT 1 FROM inbox WHERE event_id = '{announced['event_id']}'")
+
+    await until(heard)
+    assert len(network.rows("notifications", f"SELECT 1 AS one FROM escalation WHERE risk_flag_id = '{flag}'")) == 1
