@@ -5,11 +5,11 @@ BIN      := $(VENV)/bin
 PACKAGES := protos chassis services/intake services/scheduling services/care services/family services/notifications cli
 PROTOS   := $(shell find protos/stepway -name '*.proto')
 
-.PHONY: help demo up test unit check soak lock protos catalogue clean
+.PHONY: help demo up test unit check check-deploy soak lock protos catalogue clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made here
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/run.stamp ## the whole journey on two sites, then a table of what it proved; REFERRALS=DIR ANSWERS=FILE for your own
 	@$(BIN)/stepway demo $(if $(REFERRALS),--referrals "$(REFERRALS)") $(if $(ANSWERS),--answers "$(ANSWERS)")
@@ -32,6 +32,11 @@ check: $(VENV)/dev.stamp ## style, types, layers, contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/contract/gate.py
+	$(BIN)/hadolint deploy/images/Dockerfile
+	$(BIN)/compose-lint --quiet compose.yaml
+
+check-deploy: ## build the image for real, where buildah and debootstrap are
+	@deploy/check.sh
 
 protos: ## generate the Python of the contracts
 	$(BIN)/python protos/build.py

@@ -48,13 +48,31 @@ class Settings:
 def read(environ: Mapping[str, str], *shapes: type[Any]) -> tuple[Any, ...]:
     """One instance of each dataclass in `shapes`.
 
+    A secret may lie in a file: where STEPWAY_X is known, STEPWAY_X_FILE names a file that holds its value.
     Raises SettingsError naming every STEPWAY_ variable that no shape knows, that is missing, or that does not parse.
     """
     known = {PREFIX + item.name.upper() for shape in shapes for item in fields(shape)}
+    environ = _with_files(environ, known)
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise SettingsError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     return tuple(_instance(environ, shape) for shape in shapes)
+
+
+def _with_files(environ: Mapping[str, str], known: set[str]) -> dict[str, str]:
+    told = dict(environ)
+    for name in environ:
+        value_of = name.removesuffix("_FILE")
+        if name not in known and value_of in known and value_of != name:
+            told[value_of] = _content(name, Path(told.pop(name)))
+    return told
+
+
+def _content(name: str, file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"cannot read the file that {name} names") from None
 
 
 def _instance(environ: Mapping[str, str], shape: type[T]) -> T:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from stepway_chassis import audit, logs, migrations, republishing
 from stepway_chassis.broker import ensure_stream
 from stepway_chassis.errors import PeerFailed, Refusal
-from stepway_cli import catalogue, letters, referrals, report, sites, stream, trace
+from stepway_cli import catalogue, letters, referrals, report, secret_files, sites, stream, trace
 from stepway_cli.bring_up import migrations_of
 from stepway_cli.caller import calling
 from stepway_cli.demo.run import Failed, run_demo
@@ -41,6 +41,7 @@ EXPECTED = (
     Refusal,
     PeerFailed,
     Failed,
+    secret_files.SecretsExist,
     stream.NoStream,
     referrals.Unreadable,
     trace.TraceNotFound,
@@ -113,6 +114,13 @@ def migrate(run: Run = "up") -> None:
     for service in SERVICES:
         _run(migrations.upgrade(where.database_url(service, "owner"), migrations_of(service)))
         out.print(f"{service}: migrated")
+
+
+@app.command("secrets")
+def make_secrets(folder: Annotated[Path, typer.Argument(help="An empty folder, or one to make.")]) -> None:
+    """Make the passwords and keys that compose.yaml mounts; what exists is never overwritten."""
+    secret_files.make(folder)
+    out.print(f"{folder}: made; keep it off backups that others read")
 
 
 @app.command()

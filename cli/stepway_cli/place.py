@@ -110,6 +110,9 @@ class Servers:
         return Path(self._get("STEPWAY_TRACES"))
 
     def _get(self, name: str) -> str:
+        """The variable, or what the file holds that the variable with _FILE behind it names."""
+        if file := self.environ.get(f"{name}_FILE"):
+            return Path(file).read_text(encoding="utf-8").strip()
         if not self.environ.get(name):
             raise PlaceError(f"set {name}, or unset STEPWAY_ADDRESSES to act on a run of this machine")
         return self.environ[name]

@@ -1,6 +1,7 @@
-"""Whether something on 127.0.0.1 answers: a port, or a service that says SERVING."""
+"""Whether something on 127.0.0.1 answers: a port, or a service that says SERVING. `-m … PORT` asks as a probe does."""
 
 import socket
+import sys
 
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -27,3 +28,7 @@ def is_serving(port: int) -> bool:
         except grpc.RpcError:
             return False
     return bool(answer.status == HealthCheckResponse.SERVING)
+
+
+if __name__ == "__main__":
+    sys.exit(not is_serving(int(sys.argv[1])))

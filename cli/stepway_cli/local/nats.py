@@ -2,7 +2,7 @@
 
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from sysconfig import get_path
@@ -12,7 +12,7 @@ from stepway_cli.local.process import Process
 
 _CONFIG = Template("""\
 server_name: stepway
-listen: "127.0.0.1:$port"
+listen: "$listen"
 jetstream { store_dir: "$store", sync_interval: always }
 feature_flags { js_ack_fc_v2: false }
 authorization {
@@ -39,6 +39,20 @@ _FOR_EVERY_SERVICE = (
     "$JS.ACK.EVENTS.>",
     "$JS.ACK.*.*.EVENTS.>",
 )
+
+
+def configuration(listen: str, store: Path, passwords: Mapping[str, str]) -> str:
+    """Of a server with these users: `admin`, and services, each of which says and hears what is its own."""
+    users = (_service_user(name, password) for name, password in passwords.items() if name != "admin")
+    return _CONFIG.substitute(
+        listen=listen, store=store, admin_password=passwords["admin"], service_users="\n".join(users)
+    )
+
+
+def _service_user(service: str, password: str) -> str:
+    publish = (f"evt.v1.*.*.{service}.>", *_FOR_EVERY_SERVICE)
+    subjects = ", ".join(f'"{subject}"' for subject in publish)
+    return _SERVICE_USER.substitute(service=service, password=password, publish=subjects)
 
 
 class NatsServer:
@@ -101,18 +115,8 @@ class NatsServer:
         shutil.rmtree(self._store, ignore_errors=True)
 
     def _configuration(self) -> str:
-        return _CONFIG.substitute(
-            port=self.port,
-            store=self._store,
-            admin_password=self.password("admin"),
-            service_users="\n".join(map(self._service_user, self._services)),
-        )
-
-    def _service_user(self, service: str) -> str:
-        publish = (f"evt.v1.*.*.{service}.>", *_FOR_EVERY_SERVICE)
-        return _SERVICE_USER.substitute(
-            service=service, password=self.password(service), publish=", ".join(f'"{subject}"' for subject in publish)
-        )
+        passwords = {user: self.password(user) for user in ("admin", *self._services)}
+        return configuration(f"127.0.0.1:{self.port}", self._store, passwords)
 
     def _greets(self) -> bool:
         try:

@@ -1,0 +1,106 @@
+"""What is shipped for one host: compose.yaml says of every container what it may do, and tells it only what it knows."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stepway_chassis.settings import Settings, read
+from stepway_cli import secret_files
+from stepway_cli.secret_files import SecretsExist
+from stepway_cli.services import SERVICES
+from stepway_intake.settings import IntakeSettings
+from stepway_notifications.settings import NotificationsSettings
+from tests.data import REPOSITORY
+
+COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
+CONTAINERS: dict[str, dict[str, Any]] = COMPOSE["services"]
+OWN = {"intake": [IntakeSettings], "notifications": [NotificationsSettings]}
+DEFAULT = re.compile(r"\$\{[A-Z_]+:-([^}]*)\}")
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deploy") / "secrets"
+    secret_files.make(folder)
+    return folder
+
+
+def mounted(container: str, secrets: Path) -> dict[str, Path]:
+    """The secrets that a container sees, by the path at which it sees them."""
+    return {
+        f"/run/secrets/{name}": secrets / Path(COMPOSE["secrets"][name]["file"]).relative_to("deploy/secrets")
+        for name in CONTAINERS[container].get("secrets", [])
+    }
+
+
+def told(container: str, secrets: Path) -> dict[str, str]:
+    seen = mounted(container, secrets)
+    environment = {name: DEFAULT.sub(r"\1", str(value)) for name, value in CONTAINERS[container]["environment"].items()}
+    return {name: str(seen.get(value, value)) for name, value in environment.items()}
+
+
+def test_every_service_runs_and_nothing_of_ours_is_left_out() -> None:
+    assert set(SERVICES) <= set(CONTAINERS)
+    assert {"postgres", "nats", "migrate"} <= set(CONTAINERS)
+    ours = [name for name, container in CONTAINERS.items() if container["image"].startswith("stepway")]
+    assert sorted(ours) == sorted([*SERVICES, "migrate"])
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_container_may_do_no_more_than_it_needs(name: str) -> None:
+    container = CONTAINERS[name]
+    assert container["read_only"] is True
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges:true"]
+    assert container["mem_limit"]
+    assert container["stop_grace_period"] == "20s"
+    assert "healthcheck" in container
+    assert not container["image"].endswith(":latest")
+    assert all(port.startswith("127.0.0.1:") for port in container.get("ports", []))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_told_all_that_it_needs_and_nothing_that_it_does_not_know(service: str, secrets: Path) -> None:
+    environ = told(service, secrets)
+    settings = read(environ, Settings, *OWN.get(service, []))[0]
+    assert settings.database_url.startswith(f"postgresql://{service}_app:")
+    assert settings.relay_database_url.startswith(f"postgresql://{service}_relay:")
+    assert settings.keeper_database_url.startswith(f"postgresql://{service}_keeper:")
+    assert (settings.nats_user, settings.nats_password) == (service, (secrets / "nats" / service).read_text())
+    assert set(settings.peers) == set(SERVICES)
+    assert settings.listen.rpartition(":")[2] == settings.peers[service].rpartition(":")[2]
+    assert str(settings.service_key_file).endswith(f"{service}.json")
+
+
+def test_a_service_sees_no_secret_of_another() -> None:
+    for service in SERVICES:
+        seen = set(CONTAINERS[service]["secrets"]) - {"jwks"}
+        assert all(re.fullmatch(f"(nats_)?{service}(_.+)?", name) for name in seen)
+        assert f"{service}_owner" not in seen
+
+
+def test_no_secret_stands_in_the_file_itself(secrets: Path) -> None:
+    text = (REPOSITORY / "compose.yaml").read_text()
+    assert not re.search(r"(?i)password: *[^/{\s]", text)
+    assert {Path(each["file"]).parts[:2] for each in COMPOSE["secrets"].values()} == {("deploy", "secrets")}
+    assert all(
+        (secrets / Path(each["file"]).relative_to("deploy/secrets")).exists() for each in COMPOSE["secrets"].values()
+    )
+
+
+def test_secrets_are_made_once_and_their_folder_is_closed(secrets: Path) -> None:
+    before = (secrets / "nats" / "admin").read_text()
+    with pytest.raises(SecretsExist):
+        secret_files.make(secrets)
+    assert (secrets / "nats" / "admin").read_text() == before
+    assert secrets.stat().st_mode & 0o777 == 0o700
+
+
+def test_nats_lets_each_service_say_only_what_is_its_own(secrets: Path) -> None:
+    configuration = (secrets / "nats" / "nats.conf").read_text()
+    assert "sync_interval: always" in configuration
+    for service in SERVICES:
+        assert f'"evt.v1.*.*.{service}.>"' in configuration
