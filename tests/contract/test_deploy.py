@@ -1,4 +1,4 @@
-"""What is shipped for one host: compose.yaml says of every container what it may do, and tells it only what it knows."""
+"""What is shipped for one host: compose.yaml says what each container may do, and tells it only what it knows."""
 
 import re
 from pathlib import Path
