@@ -1,0 +1,151 @@
+"""Row 19 of the fault matrix, at a site of its own: however many race for a seat, it is given once and in turn."""
+
+import asyncio
+import random
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from stepway.scheduling.v1.enrollment_service_pb2 import EndEnrollmentRequest
+from stepway.scheduling.v1.track_pb2 import DAYPART_EVENING, DAYPART_WEEKEND
+from stepway_chassis.errors import Refusal
+from stepway_cli.sites import apply, read_sites
+from tests.cases import At, a_decision, a_track, an_admission
+from tests.conftest import SOAK
+from tests.data import REPOSITORY
+from tests.network import Network, a_referral, phq_9
+from tests.waiting import until
+
+SITE = "seatside"
+RACERS = 200
+STEPS = 3000 if SOAK else 120
+AT_ONCE = 16
+ENROLLED = f"SELECT id, patient_id, status, track_id, admitted_at, confirmed_at FROM enrollment WHERE site = '{SITE}'"
+
+
+@pytest.fixture(scope="module")
+async def site(network: Network) -> At:
+    northside = read_sites([REPOSITORY / "deploy" / "sites" / "1-northside.yaml"])[0]
+    for service in network.platform.services:
+        await apply(network.platform.database_url(service, "registrar"), [replace(northside, site=SITE)])
+    return At(network, SITE)
+
+
+async def admit(site: At, **changes: Any) -> None:
+    """From the referral to the admission; somebody without an address, so that nobody is written to."""
+    person = {"family_name": "Vexmoor"}
+    referral = (await site.call("intake", "ReferralService/ReceiveReferral", a_referral(person=person))).referral
+    await site.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, [1] * 8 + [0]))
+    await site.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
+    changes = {"availability": [DAYPART_EVENING], **changes}
+    await site.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id, **changes))
+
+
+async def at_once(calls: list[Any]) -> None:
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(call: Any) -> None:
+        async with slots:
+            await call
+
+    await asyncio.gather(*(one(call) for call in calls))
+
+
+async def end(site: At, enrollment: str) -> str:
+    """The reason of the refusal, or ""."""
+    request = EndEnrollmentRequest(request_id=str(uuid4()), enrollment_id=enrollment)
+    try:
+        await site.call("scheduling", "EnrollmentService/EndEnrollment", request)
+    except Refusal as refusal:
+        return refusal.reason
+    return ""
+
+
+def enrolled(site: At) -> list[dict[str, Any]]:
+    return site.network.rows("scheduling", ENROLLED)
+
+
+async def settled(site: At) -> None:
+    """Until every admission has led to an enrolment."""
+    admitted = f"SELECT count(*) AS n FROM admission WHERE site = '{SITE}'"
+
+    async def all_there() -> bool:
+        return bool(len(enrolled(site)) == site.network.rows("intake", admitted)[0]["n"])
+
+    await until(all_there, within=60)
+
+
+def faults(site: At) -> list[str]:
+    """Whatever must never be, of what is there now."""
+    tracks = site.network.rows("scheduling", f"SELECT * FROM track WHERE site = '{SITE}'")
+    people = enrolled(site)
+    held = Counter(row["track_id"] for row in people if row["status"] == "confirmed")
+    found = [f"{track['id']}: {held[track['id']]} sit" for track in tracks if held[track["id"]] != track["seats_taken"]]
+    found += [f"{track['id']} is oversold" for track in tracks if track["seats_taken"] > track["seats"]]
+    free = {track["daypart"] for track in tracks if track["seats_taken"] < track["seats"]}
+    waiting = site.network.rows(
+        "scheduling", f"SELECT availability FROM enrollment WHERE site = '{SITE}' AND status = 'waitlisted'"
+    )
+    found += [f"somebody waits for a free seat ({part})" for row in waiting for part in set(row["availability"]) & free]
+    announced = site.network.rows(
+        "scheduling",
+        f"SELECT aggregate_id, subject FROM outbox WHERE site = '{SITE}' AND subject LIKE '%enrollment_confirmed'",
+    )
+    seats = Counter(row["aggregate_id"] for row in announced)
+    if seats != Counter(row["id"] for row in people if row["confirmed_at"]):
+        found.append("what was announced is not what is")
+    return found
+
+
+async def test_of_two_hundred_for_one_seat_one_sits_and_all_others_wait(site: At) -> None:
+    await site.call(
+        "scheduling", "TrackService/CreateTrack", a_track(daypart=DAYPART_EVENING, seats=1), role="site_lead"
+    )
+    scheduling = site.network.platform.process("scheduling")
+    scheduling.pause()
+    try:
+        await at_once([admit(site) for _ in range(RACERS)])
+    finally:
+        scheduling.resume()
+    await settled(site)
+    assert Counter(row["status"] for row in enrolled(site)) == {"confirmed": 1, "waitlisted": RACERS - 1}
+    assert faults(site) == []
+
+
+async def test_a_seat_that_twenty_give_back_at_once_is_given_back_once_and_goes_to_the_first_in_line(site: At) -> None:
+    people = enrolled(site)
+    (seated,) = [row["id"] for row in people if row["status"] == "confirmed"]
+    first = min(
+        (row for row in people if row["status"] == "waitlisted"), key=lambda row: (row["admitted_at"], row["id"])
+    )
+    reasons = await asyncio.gather(*(end(site, seated) for _ in range(20)))
+    assert Counter(reasons) == {"": 1, "ENROLLMENT_ALREADY_ENDED": 19}
+    assert [row["id"] for row in enrolled(site) if row["status"] == "confirmed"] == [first["id"]]
+    assert faults(site) == []
+
+
+async def test_a_long_race_of_coming_going_and_new_tracks_sells_no_seat_twice(site: At) -> None:
+    rng = random.Random(None if SOAK else 19)
+    reasons: Counter[str] = Counter()
+
+    async def step() -> None:
+        chance = rng.random()
+        if chance < 0.1:
+            daypart = rng.choice([DAYPART_EVENING, DAYPART_WEEKEND])
+            track = a_track(daypart=daypart, seats=rng.randint(1, 4))
+            await site.call("scheduling", "TrackService/CreateTrack", track, role="site_lead")
+        elif chance < 0.4:
+            both = [DAYPART_WEEKEND, DAYPART_EVENING]
+            await admit(site, availability=rng.sample(both, rng.randint(1, 2)))
+        else:
+            seated = [row["id"] for row in enrolled(site) if row["status"] != "ended"]
+            reasons[await end(site, rng.choice(seated))] += 1
+
+    await at_once([step() for _ in range(STEPS)])
+    await settled(site)
+    assert set(reasons) <= {"", "ENROLLMENT_ALREADY_ENDED"}
+    assert reasons[""]
+    assert faults(site) == []
