@@ -1,0 +1,121 @@
+"""What waits for a family member goes only while a consent covers it, whether or not anybody has heard of its end."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from stepway.intake.v1.consent_service_pb2 import RevokeConsentRequest
+from stepway.notifications.v1.message_service_pb2 import StopMessagesRequest
+from stepway_cli.sites import apply, read_sites
+from tests.cases import At, Case, a_case
+from tests.data import REPOSITORY
+from tests.network import Network
+from tests.waiting import until
+
+STOP = "stepway.notifications.v1.MessageService/StopMessages"
+MESSAGE = "SELECT id, status, attempts FROM message WHERE site = '{site}' AND family_member_id = '{member}'"
+NOW_DUE = """
+    UPDATE message SET release_at = now(), next_attempt_at = now()
+     WHERE site = '{site}' AND family_member_id = '{member}' AND status = 'queued';
+    INSERT INTO work (site, loop, due_at) VALUES ('{site}', 'sending', now())
+     ON CONFLICT (loop, site) DO UPDATE SET due_at = now()"""
+
+
+async def a_waiting_message(network: Network, site: str) -> Case:
+    """At a site that writes to nobody at this hour, to an uncle with a telephone."""
+    await open_hours(network, site, 1, ["00:00", "00:01"])
+    case = await a_case(network, site)
+    await until(lambda: statuses(network, case))
+    assert await statuses(network, case) == ["queued"]
+    return case
+
+
+async def open_hours(network: Network, site: str, revision: int, window: list[str]) -> None:
+    northside = read_sites([REPOSITORY / "deploy" / "sites" / "1-northside.yaml"])[0]
+    record = replace(northside, site=site, revision=revision, settings={**northside.settings, "sending_window": window})
+    for service in network.platform.services:
+        await apply(network.platform.database_url(service, "registrar"), [record])
+
+
+async def its_time_comes(network: Network, case: Case) -> None:
+    await open_hours(network, case.site, 2, ["00:00", "24:00"])
+    script = NOW_DUE.format(site=case.site, member=case.family_member)
+    network.platform.postgres.run_sql(script, database="stepway_notifications")
+
+
+async def statuses(network: Network, case: Case) -> list[str]:
+    rows = network.rows("notifications", MESSAGE.format(site=case.site, member=case.family_member))
+    return [row["status"] for row in rows]
+
+
+async def becomes(network: Network, case: Case, status: str) -> None:
+    async def look() -> Any:
+        return await statuses(network, case) == [status]
+
+    await until(look)
+
+
+def texts(network: Network, case: Case) -> list[str]:
+    """What the file channel holds for the family member."""
+    folder = network.platform.texts / case.site
+    return [file.name for file in folder.glob("*.txt") if "meeting" in file.read_text()] if folder.exists() else []
+
+
+async def revoke(network: Network, case: Case) -> None:
+    request = RevokeConsentRequest(request_id=str(uuid4()), consent_id=case.consent)
+    await At(network, case.site).call("intake", "ConsentService/RevokeConsent", request)
+
+
+async def test_a_queued_message_is_withheld_as_soon_as_its_consent_has_ended(network: Network) -> None:
+    case = await a_waiting_message(network, "eveside")
+    await revoke(network, case)
+    await becomes(network, case, "withheld")
+    assert texts(network, case) == []
+
+
+async def test_it_is_not_sent_either_when_nobody_has_heard_of_the_revocation(network: Network) -> None:
+    case = await a_waiting_message(network, "muteside")
+    nats = network.platform.process("nats")
+    nats.stop()
+    try:
+        await revoke(network, case)
+        assert await statuses(network, case) == ["queued"]
+        await its_time_comes(network, case)
+        await becomes(network, case, "withheld")
+    finally:
+        nats.start()
+    assert texts(network, case) == []
+
+
+async def test_without_an_answer_about_the_consent_it_waits_and_goes_later(network: Network) -> None:
+    case = await a_waiting_message(network, "waitside")
+    intake = network.platform.process("intake")
+    intake.pause()
+    try:
+        await its_time_comes(network, case)
+
+        async def tried() -> Any:
+            (row,) = network.rows("notifications", MESSAGE.format(site=case.site, member=case.family_member))
+            return row["attempts"] >= 1
+
+        await until(tried)
+        await asyncio.sleep(0.2)
+        assert texts(network, case) == []
+    finally:
+        intake.resume()
+    await becomes(network, case, "delivered")
+    assert len(texts(network, case)) == 1
+
+
+async def test_a_family_member_stops_what_is_sent_to_them_and_nothing_else(network: Network) -> None:
+    case = await a_waiting_message(network, "stopside")
+    member = network.holding(network.token(case.family_member, "family", **{case.site: ["family_member"]}))
+    request = StopMessagesRequest(request_id=str(uuid4()), family_member_id=case.family_member)
+    assert (await member.call(STOP, request, site=case.site)).withheld == 1
+    assert await statuses(network, case) == ["withheld"]
+    patients = network.rows(
+        "notifications",
+        f"SELECT status FROM message WHERE site = '{case.site}' AND template = 'referral_received'",
+    )
+    assert {row["status"] for row in patients} == {"queued"}
