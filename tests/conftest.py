@@ -29,17 +29,15 @@ QUICK = {
     "STEPWAY_PUBLISH_SECONDS": "2",
 }
 """Time-outs shortened so that a test sees a recovery within seconds; a soak keeps the real ones."""
+_OWN = {"intake": {"STEPWAY_WATCH_SECONDS": "1"}, "notifications": {"STEPWAY_SEND_LEASE_SECONDS": "3"}}
+OVERRIDES = {} if SOAK else {service: {**QUICK, **_OWN.get(service, {})} for service in SERVICES}
 
 
 @pytest.fixture(scope="session")
 def network() -> Iterator[Network]:
     """A whole Stepway with two sites, of this test run alone."""
     folder = REPOSITORY / ".stepway" / f"test-{os.getpid()}"
-    quick: dict[str, dict[str, str]] = {service: dict(QUICK) for service in SERVICES}
-    quick["intake"]["STEPWAY_WATCH_SECONDS"] = "1"
-    quick["notifications"]["STEPWAY_SEND_LEASE_SECONDS"] = "3"
-    overrides = {} if SOAK else quick
-    platform = Platform(folder, overrides=overrides)
+    platform = Platform(folder, overrides=OVERRIDES)
     bring_up(platform, read_sites([REPOSITORY / "deploy" / "sites"]))
     try:
         yield Network(platform)

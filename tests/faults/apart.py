@@ -13,14 +13,21 @@ from stepway_chassis.deliveries import Deliveries
 from stepway_cli import sites
 from stepway_cli.bring_up import migrations_of
 from stepway_cli.local.platform import Platform
+from stepway_cli.services import SERVICES
 from stepway_cli.sites import SiteRecord, read_sites
 from tests.data import REPOSITORY
 from tests.faults.observed import Row
 
 EASTBAY, WESTBAY = "eastbay", "westbay"  # sites of the intake apart, which no running consumer pulls for
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-_MOVING = "outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work"
-_OWN = {"intake": "risk_flag, assessment, referral, patient", "notifications": "message, escalation, patient"}
+_MOVING = "outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work, person_label"
+_OWN = {
+    "intake": "risk_flag, assessment, admission, level_of_care_decision, consent, family_member, referral, patient",
+    "scheduling": "enrollment, track",
+    "care": "treatment_plan",
+    "family": "consent_link, patient, invitation, family_group",
+    "notifications": "message, escalation, family_member, patient",
+}
 MAX_FAILURES = 5
 
 
@@ -70,8 +77,8 @@ async def made(platform: Platform) -> Apart:
     apart = Apart(platform)
     records = read_sites([REPOSITORY / "deploy" / "sites"])
     elsewhere = [replace(records[0], site=site) for site in (EASTBAY, WESTBAY)]
-    for service, registered in (("intake", elsewhere), ("notifications", records)):
-        await _make(apart, service, registered)
+    for service in SERVICES:
+        await _make(apart, service, elsewhere if service == "intake" else records)
     return apart
 
 

@@ -11,34 +11,39 @@ from stepway_cli.bring_up import bring_up
 from stepway_cli.local.forget import forget
 from stepway_cli.local.platform import Platform
 from stepway_cli.sites import SiteRecord, read_sites
-from tests.conftest import QUICK, SOAK
+from tests.conftest import OVERRIDES, SOAK
 from tests.data import REPOSITORY
 from tests.faults import apart as apart_
 from tests.faults.apart import Apart
 from tests.faults.stage import Stage
 from tests.network import Network
 
-OVERRIDES = {
-    "intake": QUICK,
-    "notifications": {**QUICK, "STEPWAY_SEND_LEASE_SECONDS": "3"},
-}
+PAGE_AGAIN_SECONDS = 3600  # longer than a run: no ladder is climbed, unless a test wants it
 
 
 @pytest.fixture(scope="session")
-def stage() -> Iterator[Stage]:
+def faulty() -> Iterator[Platform]:
     folder = REPOSITORY / ".stepway" / f"faults-{os.getpid()}"
-    platform = Platform(folder, overrides={} if SOAK else OVERRIDES)
+    platform = Platform(folder, overrides=OVERRIDES)
     bring_up(platform, [_day_and_night(record) for record in read_sites([REPOSITORY / "deploy" / "sites"])])
     try:
-        yield Stage(Network(platform))
+        yield platform
     finally:
         platform.stop()
         forget(folder)
 
 
+@pytest.fixture(scope="session")
+async def stage(faulty: Platform) -> Stage:
+    stage = Stage(Network(faulty))
+    await stage.set_up()
+    return stage
+
+
 def _day_and_night(record: SiteRecord) -> SiteRecord:
     """Messages go at any hour, so that what is checked does not depend on when the test runs."""
-    return replace(record, settings={**record.settings, "sending_window": ["00:00", "24:00"]})
+    always = {"sending_window": ["00:00", "24:00"], "page_again_seconds": PAGE_AGAIN_SECONDS}
+    return replace(record, settings={**record.settings, **always})
 
 
 @pytest.fixture(scope="session")

@@ -2,29 +2,42 @@
 
 import asyncio
 import random
-from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
-from stepway.notifications.v1.escalation_service_pb2 import AcknowledgeEscalationRequest, ListEscalationsRequest
-from stepway_chassis.errors import Refusal, TimedOut, Unavailable
-from stepway_chassis.times import to_proto
-from tests.faults.history import Command, History, Kind, Outcome
+from google.protobuf.message import Message
+
+from stepway.notifications.v1.escalation_service_pb2 import ListEscalationsRequest
+from stepway.scheduling.v1.enrollment_pb2 import ENROLLMENT_STATUS_ENDED
+from stepway.scheduling.v1.enrollment_service_pb2 import ListEnrollmentsRequest
+from stepway.scheduling.v1.track_pb2 import DAYPART_EVENING
+from stepway_chassis.errors import PeerFailed, Refusal, TimedOut, Unavailable
+from tests.cases import ON_CALL
+from tests.faults.commands import RPCS, Commands
+from tests.faults.history import Command, History, Kind
+from tests.faults.journeys import Journeys
 from tests.faults.observed import SITES
-from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
+from tests.network import Network
 
-RPCS = {
-    Kind.RECEIVE: ("stepway.intake.v1.ReferralService/ReceiveReferral", "front_desk"),
-    Kind.ASSESS: ("stepway.intake.v1.AssessmentService/RecordAssessment", "clinician"),
-    Kind.ACKNOWLEDGE: ("stepway.notifications.v1.EscalationService/AcknowledgeEscalation", "clinician"),
-}
-LIST = "stepway.notifications.v1.EscalationService/ListEscalations"
-ON_CALL = {NORTHSIDE: "staff-2041", LAKESIDE: "staff-3077"}
+LIST_PAGES = "stepway.notifications.v1.EscalationService/ListEscalations"
+LIST_ENROLLMENTS = "stepway.scheduling.v1.EnrollmentService/ListEnrollments"
 CALLERS = 8
 PATIENT, IMPATIENT = 600, 1  # how often a caller asks before it gives up
 PAUSE_SECONDS = 0.1
+MIX = {
+    Kind.OPEN_TRACK: 0.5,
+    Kind.PLAN_GROUP: 1.5,
+    Kind.RECEIVE: 15,
+    Kind.ASSESS: 18,
+    Kind.DECIDE: 14,
+    Kind.GRANT: 14,
+    Kind.ADMIT: 14,
+    Kind.REVOKE: 8,
+    Kind.END: 5,
+    Kind.ACKNOWLEDGE: 10,
+}
+"""How many of a hundred commands are of this kind, when there is something to send it about."""
 
 
 class Load:
@@ -34,12 +47,14 @@ class Load:
         self._network = network
         self._history = history
         self._rng = rng
+        self._commands = Commands(history, rng)
         self._tickets = asyncio.Semaphore(0)
         self._issued = 0
         self._done = 0
         self._moved = asyncio.Condition()
-        self._referrals: dict[str, list[str]] = defaultdict(list)
-        self._taken: set[str] = set()
+        self._journeys = {site: Journeys() for site in SITES}
+        for site, journeys in self._journeys.items():
+            journeys.heard_of(command for command in history.commands if command.site == site)
         self.acknowledged = 0
 
     def issue(self, commands: int) -> None:
@@ -56,7 +71,7 @@ class Load:
     async def finished(self, *, within: float = 180.0) -> None:
         await self._wait(lambda: self._done >= self._issued, within, "the end of all commands")
 
-    async def _wait(self, reached: Any, within: float, what: str) -> None:
+    async def _wait(self, reached: Callable[[], bool], within: float, what: str) -> None:
         async with self._moved:
             try:
                 await asyncio.wait_for(self._moved.wait_for(reached), within)
@@ -74,55 +89,79 @@ class Load:
 
     async def _one(self) -> None:
         rng = self._rng
-        command = self._history.add(await self._drawn(rng.choice(SITES), rng.random()))
+        command = await self._drawn(rng.choice(SITES), rng.choices([*MIX], [*MIX.values()])[0])
         patience = IMPATIENT if rng.random() < 0.2 else PATIENT
         twins = 2 if rng.random() < 0.1 else 1
         await asyncio.gather(*(send(self._network, command, patience) for _ in range(twins)))
-        if command.outcome is Outcome.ACKNOWLEDGED:
+        self._journeys[command.site].hear(command)
+        if command.done:
             self.acknowledged += 1
-            if command.kind is Kind.RECEIVE:
-                self._referrals[command.site].append(command.ids["id"])
 
-    async def _drawn(self, site: str, chance: float) -> Command:
-        if chance < 0.2 and (page := await self._untaken(site)):
-            return self._acknowledge(site, page)
-        if chance < 0.6 and self._referrals[site]:
-            return self._assess(site, self._rng.choice(self._referrals[site]))
-        return self._receive(site)
+    async def _drawn(self, site: str, kind: Kind) -> Command:
+        """A command of this kind; what has nothing to be about becomes a referral or an assessment."""
+        drawn = await self._about_something(site, kind)
+        if drawn is None and (referral := self._journeys[site].somebody(self._rng)):
+            drawn = self._commands.assess(site, referral)
+        return drawn or self._commands.receive(site)
 
-    def _receive(self, site: str) -> Command:
-        request_id, number = str(uuid4()), len(self._history.commands)
-        points = [{"phone": f"+1212{number:07}"}, {"email": f"p{number}@example.org"}, {"phone": f"+1312{number:07}"}]
-        person = {"given_name": "Quillan", "family_name": "Vexmoor"}
-        person |= {"contact_points": self._rng.sample(points, self._rng.randint(1, 3))}  # type: ignore[dict-item]
-        request = a_referral(request_id=request_id, person=person, reason=request_id)
-        return Command(Kind.RECEIVE, site, request, "desk", mark=request_id)
+    async def _about_something(self, site: str, kind: Kind) -> Command | None:
+        journeys, commands, rng = self._journeys[site], self._commands, self._rng
+        match kind:
+            case Kind.OPEN_TRACK:
+                return commands.open_track(site, DAYPART_EVENING, seats=rng.randint(1, 2))
+            case Kind.PLAN_GROUP:
+                return commands.plan_group(site, seats=rng.randint(1, 6))
+            case Kind.RECEIVE:
+                return commands.receive(site)
+            case Kind.DECIDE if referral := journeys.take_undecided(rng):
+                return commands.decide(site, referral, offered=rng.random() < 0.9)
+            case Kind.ADMIT if referral := journeys.take_unadmitted(rng):
+                return commands.admit(site, referral)
+            case Kind.GRANT if patient := journeys.patient(rng):
+                return self._grant(site, patient)
+            case Kind.REVOKE if consent := journeys.take_consent(rng):
+                return commands.revoke(site, consent)
+            case Kind.END if enrollment := await self._unended(site):
+                return commands.end(site, enrollment)
+            case Kind.ACKNOWLEDGE if page := await self._untaken(site):
+                return commands.acknowledge(site, page)
+            case _:
+                return None
 
-    def _assess(self, site: str, referral: str) -> Command:
-        answered_at = self._history.answered_at()
-        values = [self._rng.randint(0, 3) for _ in range(8)] + [self._rng.choice((0, 0, 1, 3))]
-        request = phq_9(referral, [*values], answered_at=to_proto(answered_at))
-        return Command(Kind.ASSESS, site, request, "assessor", mark=answered_at.isoformat(), about=referral)
-
-    def _acknowledge(self, site: str, page: str) -> Command:
-        request = AcknowledgeEscalationRequest(request_id=str(uuid4()), escalation_id=page)
-        return Command(Kind.ACKNOWLEDGE, site, request, ON_CALL[site], mark=page, about=page)
+    def _grant(self, site: str, patient: str) -> Command:
+        members, rng = self._journeys[site].members[patient], self._rng
+        again_to = rng.choice(members) if members and rng.random() < 0.7 else ""
+        return self._commands.grant(site, patient, again_to=again_to, covers=rng.random() < 0.85)
 
     async def _untaken(self, site: str) -> str | None:
         """A page that nobody has taken, and that no other caller of ours is about to take."""
-        newest = ListEscalationsRequest(page_size=100)
+        pages = await self._listed(LIST_PAGES, ListEscalationsRequest(page_size=100), site, ON_CALL[site])
+        return self._first(site, Kind.ACKNOWLEDGE, (each.id for each in pages if not each.acknowledged_by))
+
+    async def _unended(self, site: str) -> str | None:
+        """An enrolment that no other caller of ours is about to end."""
+        listed = await self._listed(LIST_ENROLLMENTS, ListEnrollmentsRequest(page_size=100), site, "assessor")
+        ids = [each.id for each in listed if each.status != ENROLLMENT_STATUS_ENDED]
+        self._rng.shuffle(ids)
+        return self._first(site, Kind.END, ids)
+
+    def _first(self, site: str, kind: Kind, ids: Any) -> str | None:
+        asked = self._journeys[site].asked
+        free = next((str(id) for id in ids if (kind, id) not in asked), None)
+        if free:
+            asked.add((kind, free))
+        return free
+
+    async def _listed(self, rpc: str, newest: Message, site: str, subject: str) -> list[Any]:
+        """Nothing while nobody answers."""
         try:
-            pages = await self._network.call(LIST, newest, role="clinician", site=site, subject=ON_CALL[site])
+            answer = await self._network.call(rpc, newest, role="clinician", site=site, subject=subject)
         except (Unavailable, TimedOut):
-            return None
-        free = [each.id for each in pages.escalations if not each.acknowledged_by and each.id not in self._taken]
-        if not free:
-            return None
-        self._taken.add(free[0])
-        return str(free[0])
+            return []
+        return [each for _, records in answer.ListFields() if not isinstance(records, str) for each in records]
 
 
-async def send(network: Network, command: Command, patience: int) -> None:
+async def send(network: Network, command: Command, patience: int = PATIENT) -> None:
     """Ask, and ask again with the same request_id, until it is answered or the caller gives up."""
     rpc, role = RPCS[command.kind]
     for _ in range(patience):
@@ -133,6 +172,8 @@ async def send(network: Network, command: Command, patience: int) -> None:
             await asyncio.sleep(PAUSE_SECONDS)
         except Refusal as refusal:
             return command.refused(refusal.reason)
+        except PeerFailed:
+            return command.refused("INTERNAL")
         else:
             return command.acknowledged(answer)
     return None

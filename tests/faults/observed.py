@@ -1,20 +1,26 @@
 """Everything that can be seen of the two sites from outside: tables, the stream, texts and mails."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from pathlib import Path
 from typing import Any
 
 import nats
-from nats.js.errors import NotFoundError
+import nats.errors
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from stepway_chassis.broker import STREAM, Stored
+from stepway_chassis.broker import STREAM
 from stepway_cli.local.platform import Platform
 from tests.network import LAKESIDE, NORTHSIDE, Network
 
 SITES = (NORTHSIDE, LAKESIDE)
 FOREIGN = "stepway-test-foreign"  # marks what a test put into the stream past every outbox
 Row = dict[str, Any]
+BATCH = 500
 
 _CHASSIS = {
     "outbox": "site, event_id, aggregate_type, aggregate_id, aggregate_seq, subject, published_at, stream_seq",
@@ -24,23 +30,41 @@ _CHASSIS = {
     "dead_letter": "site, id, consumer, event_id, reason, count, state",
     "delivery_failure": "site, consumer, event_id, count, error_type",
 }
-_OWN = {
+OWN = {
     "intake": {
         "referral": "site, id, patient_id, reason",
         "patient": "site, id, person",
         "assessment": "site, id, referral_id, answered_at",
-        "risk_flag": "site, id, urgency, acknowledged_by",
+        "risk_flag": "site, id, urgency, acknowledged_by, paged_at",
+        "level_of_care_decision": "site, id, referral_id, rationale",
+        "family_member": "site, id, patient_id, person",
+        "consent": "site, id, patient_id, family_member_id, categories, purpose, granted_at, revoked_at",
+        "admission": "site, id, referral_id, patient_id",
+    },
+    "scheduling": {
+        "track": "site, id, name, daypart, seats, seats_taken",
+        "enrollment": "site, id, admission_id, patient_id, availability, status, track_id, confirmed_at, ended_at",
+    },
+    "care": {"treatment_plan": "site, id, patient_id, enrollment_id"},
+    "family": {
+        "consent_link": "site, id, patient_id, family_member_id, granted, revoked",
+        "patient": "site, id",
+        "family_group": "site, id, starts_at, seats, seats_taken",
+        "invitation": "site, id, family_member_id, patient_id, family_group_id, starts_at, invited_at",
     },
     "notifications": {
-        "message": "site, id, patient_id, channel, address, template, status, causation",
-        "escalation": "site, id, risk_flag_id, acknowledged_by",
+        "message": "site, id, patient_id, family_member_id, escalation_id, channel, address, template, status,"
+        " causation, created_at",
+        "escalation": "site, id, risk_flag_id, clinicians, pages, acknowledged_by, paged_at",
+        "family_member": "site, id, patient_id",
     },
 }
+SERVICES = tuple(OWN)
 
 
 @dataclass(frozen=True)
 class Event:
-    """One message of the stream, as far as the checks look at it."""
+    """One message of the stream, as far as the checks look at it; `about` is the id of its aggregate."""
 
     seq: int
     id: str
@@ -50,15 +74,27 @@ class Event:
     aggregate: str
     sequence: int
 
+    @property
+    def about(self) -> str:
+        return self.aggregate.rsplit("/", 1)[1]
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """A text or a mail that came out at the other end of its channel, and when."""
+
+    message: str
+    at: datetime
+
 
 @dataclass(frozen=True)
 class Observed:
-    """`tables` is service, table, rows; `mails` has a Message-ID for each mail that was taken."""
+    """`tables` is service, table, rows; a mail is there as often as it was taken."""
 
     tables: Mapping[str, Mapping[str, list[Row]]]
     stream: list[Event]
-    texts: list[str]
-    mails: list[str]
+    texts: list[HandedOver]
+    mails: list[HandedOver]
 
     def announced(self, service: str, token: str) -> list[Event]:
         return [event for event in self.stream if (event.service, event.token) == (service, token)]
@@ -73,49 +109,72 @@ class Observer:
     _next: int = 1
 
     async def look(self) -> Observed:
-        tables = {service: tables_of(self.network, service) for service in _OWN}
+        looked = await asyncio.gather(*(asyncio.to_thread(tables_of, self.network, service) for service in SERVICES))
+        tables = dict(zip(SERVICES, looked, strict=True))
         return Observed(tables, list(await self.stream()), texts(self.network.platform), mails(self.network.platform))
+
+    def forget(self) -> None:
+        """The stream is another one by now: read it from its beginning."""
+        self._read, self._next = [], 1
 
     async def stream(self) -> list[Event]:
         """Of the two sites, as far as it was written by the services."""
         url, user, password = self.network.platform.nats_admin
         client = await nats.connect(url, user=user, password=password)
         try:
-            jetstream = client.jetstream()
-            while True:
-                message = await jetstream.get_msg(STREAM, seq=self._next, subject="evt.v1.>", next=True)
-                self._next = (message.seq or 0) + 1
-                stored = Stored(message.seq or 0, message.subject or "", dict(message.headers or {}), b"")
-                if stored.subject.split(".")[2] in SITES and FOREIGN not in stored.headers:
-                    self._read.append(_event(stored))
-        except NotFoundError:
+            config = ConsumerConfig(
+                deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=self._next,
+                ack_policy=AckPolicy.NONE,
+                filter_subjects=[f"evt.v1.{site}.>" for site in SITES],
+                headers_only=True,
+                inactive_threshold=30.0,
+                mem_storage=True,
+            )
+            reader = await client.jetstream().pull_subscribe("", stream=STREAM, config=config)
+            while left := (await reader.consumer_info()).num_pending:
+                for message in await reader.fetch(min(left, BATCH), timeout=10):
+                    self._take(message)
+            await client.jetstream().delete_consumer(STREAM, (await reader.consumer_info()).name)
             return self._read
         finally:
             await client.close()
 
+    def _take(self, message: Msg) -> None:
+        sequence, headers = message.metadata.sequence.stream, message.headers or {}
+        self._next = sequence + 1
+        if FOREIGN not in headers:
+            self._read.append(_event(sequence, message.subject, headers))
+
 
 def tables_of(network: Network, service: str) -> Mapping[str, list[Row]]:
-    where = f"WHERE site IN {SITES}"
-    return {
-        table: network.rows(service, f"SELECT {columns} FROM {table} {where}")
-        for table, columns in (_CHASSIS | _OWN[service]).items()
-    }
+    """In one query, so that the rows are of one moment."""
+    parts = ", ".join(
+        f"(SELECT coalesce(json_agg(row_to_json(t)), '[]') FROM"
+        f' (SELECT {columns} FROM {table} WHERE site IN {SITES}) AS t) AS "{table}"'
+        for table, columns in (_CHASSIS | OWN[service]).items()
+    )
+    found: Mapping[str, list[Row]] = network.rows(service, f"SELECT {parts}")[0]
+    return found
 
 
-def _event(stored: Stored) -> Event:
-    _, _, site, _, service, token = stored.subject.split(".")
-    headers = stored.headers
+def _event(seq: int, subject: str, headers: Mapping[str, str]) -> Event:
+    _, _, site, _, service, token = subject.split(".")
     aggregate, sequence = headers["ce-source"], int(headers["ce-sequence"])
-    return Event(stored.seq, headers["ce-id"], site, service, token, aggregate, sequence)
+    return Event(seq, headers["ce-id"], site, service, token, aggregate, sequence)
 
 
-def texts(platform: Platform) -> list[str]:
-    """The message id of each text that lies in the folder of a site."""
-    return [text.stem for site in SITES for text in (platform.texts / site).glob("*.txt")]
+def texts(platform: Platform) -> list[HandedOver]:
+    """Each text that lies in the folder of a site."""
+    return [HandedOver(text.stem, _made(text)) for site in SITES for text in (platform.texts / site).glob("*.txt")]
 
 
-def mails(platform: Platform) -> list[str]:
-    return [_message_id(mail.read_bytes()) for mail in platform.mails.glob("*.eml")]
+def mails(platform: Platform) -> list[HandedOver]:
+    return [HandedOver(_message_id(mail.read_bytes()), _made(mail)) for mail in platform.mails.glob("*.eml")]
+
+
+def _made(file: Path) -> datetime:
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC)
 
 
 def _message_id(content: bytes) -> str:

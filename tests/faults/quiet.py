@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import nats
+from nats.js.errors import NotFoundError
 
 from stepway_chassis.broker import STREAM
 from tests.conftest import SOAK
 from tests.network import Network
 
-_OUTSTANDING = {
-    "unpublished": "SELECT count(*) AS n FROM outbox AS o WHERE published_at IS NULL AND NOT EXISTS ("
-    "SELECT FROM outbox_blocked AS b WHERE b.site = o.site AND b.aggregate_id = o.aggregate_id)",
-    "retrying letters": "SELECT count(*) AS n FROM dead_letter WHERE state = 'retrying'",
-}
 LONGEST = 600.0 if SOAK else 120.0
-_QUEUED = "SELECT count(*) AS n FROM message WHERE status = 'queued'"
-_EVENTS = "SELECT count(*) AS n FROM outbox"
+SOON = "interval '2 minutes'"  # later than this are the next tidying up, and the next page of a ladder
+_OUTSTANDING = {
+    "unpublished": "SELECT count(*) FROM outbox AS o WHERE published_at IS NULL AND NOT EXISTS ("
+    "SELECT FROM outbox_blocked AS b WHERE b.site = o.site AND b.aggregate_id = o.aggregate_id)",
+    "retrying letters": "SELECT count(*) FROM dead_letter WHERE state = 'retrying'",
+    "work": f"SELECT count(*) FROM work WHERE due_at < now() + {SOON}",
+}
+_OWN = {"notifications": {"queued messages": "SELECT count(*) FROM message WHERE status = 'queued'"}}
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,24 @@ async def quiet(network: Network, *, within: float = LONGEST) -> None:
 
 
 async def _moment(network: Network) -> Moment:
-    left: dict[str, int] = {}
-    for service in network.platform.services:
-        for what, query in _OUTSTANDING.items():
-            left[f"{what} of {service}"] = _count(network, service, query)
-    left["queued messages"] = _count(network, "notifications", _QUEUED)
+    services = network.platform.services
+    counted = await asyncio.gather(*(asyncio.to_thread(_counted, network, service) for service in services))
+    reached = tuple(counts.pop("events") for counts in counted)
+    left = {
+        f"{what} of {service}": n
+        for service, counts in zip(services, counted, strict=True)
+        for what, n in counts.items()
+    }
     for consumer in await consumers(network):
         left[f"pending of {consumer.name}"] = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
-    reached = tuple(_count(network, service, _EVENTS) for service in network.platform.services)
     return Moment({what: count for what, count in left.items() if count}, reached)
 
 
-def _count(network: Network, service: str, query: str) -> int:
-    return int(network.rows(service, query)[0]["n"])
+def _counted(network: Network, service: str) -> dict[str, int]:
+    """In one query: what is outstanding, and how many events there were."""
+    queries = {**_OUTSTANDING, **_OWN.get(service, {}), "events": "SELECT count(*) FROM outbox"}
+    columns = ", ".join(f'({query}) AS "{what}"' for what, query in queries.items())
+    return dict(network.rows(service, f"SELECT {columns}")[0])
 
 
 async def consumers(network: Network) -> list[Any]:
@@ -64,6 +71,8 @@ async def consumers(network: Network) -> list[Any]:
     client = await nats.connect(url, user=user, password=password)
     try:
         return list(await client.jetstream().consumers_info(STREAM))
+    except NotFoundError:
+        return []
     finally:
         await client.close()
 

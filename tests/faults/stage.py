@@ -1,21 +1,41 @@
 """Where the faults are played: a platform of their own, its history, and what may be done to its parts."""
 
 import asyncio
+import random
+import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import asyncpg
 
+from stepway.scheduling.v1.track_pb2 import DAYPART_EVENING, DAYPART_MORNING, Daypart
+from stepway_cli.local.health import is_serving
+from stepway_cli.local.process import Process
 from tests.faults import checker, load
-from tests.faults.checker import Buried
-from tests.faults.history import History
-from tests.faults.load import PATIENT, Load
-from tests.faults.observed import Observed, Observer
+from tests.faults.commands import Commands
+from tests.faults.history import Command, History
+from tests.faults.load import Load
+from tests.faults.observed import SITES, Observed, Observer
 from tests.faults.quiet import quiet
+from tests.faults.stream_checks import Buried
 from tests.network import Network
+
+
+@dataclass(frozen=True)
+class TakenIn:
+    """The ids of somebody who is in the programme, and of whom they let be told."""
+
+    site: str
+    patient: str
+    referral: str
+    consent: str
+    family_member: str
+    admission: str
 
 
 @dataclass
@@ -27,6 +47,31 @@ class Stage:
     def __post_init__(self) -> None:
         self.platform = self.network.platform
         self.observer = Observer(self.network)
+
+    async def set_up(self) -> None:
+        """Few seats in the evening, so that a line forms, and enough in the morning; a small group for families."""
+        commands = Commands(self.history, random.Random(1))
+        for site in SITES:
+            await self.sent(
+                commands.open_track(site, DAYPART_EVENING, seats=2),
+                commands.open_track(site, DAYPART_MORNING, seats=100),
+                commands.plan_group(site, seats=10),
+            )
+
+    async def sent(self, *commands: Command) -> None:
+        """Side by side, each asked again until it is answered."""
+        await asyncio.gather(*(load.send(self.network, command) for command in commands))
+        assert all(command.done for command in commands), [str(command) for command in commands]
+
+    async def take_in(self, commands: Commands, site: str, *available: Daypart) -> "TakenIn":
+        """Somebody's whole way into the programme, with a family member who may be told of the groups."""
+        await self.sent(received := commands.receive(site))
+        referral, patient = received.ids["id"], received.ids["patient"]
+        await self.sent(commands.assess(site, referral), granted := commands.grant(site, patient))
+        await self.sent(commands.decide(site, referral))
+        await self.sent(admitted := commands.admit(site, referral, available))
+        member = granted.ids["family_member"]
+        return TakenIn(site, patient, referral, granted.ids["id"], member, admitted.ids["id"])
 
     @asynccontextmanager
     async def loaded(self, row: str, seed: int) -> AsyncIterator[Load]:
@@ -44,10 +89,8 @@ class Stage:
     async def settled(self) -> Observed:
         """Check when quiet; then ask again whatever had no answer, and check that as well."""
         seen = await self.checked()
-        unknown = self.history.unknown()
-        if unknown:
-            for command in unknown:
-                await load.send(self.network, command, PATIENT)
+        if unknown := self.history.unknown():
+            await asyncio.gather(*(load.send(self.network, command) for command in unknown))
             seen = await self.checked()
         assert not self.history.unknown()
         return seen
@@ -62,6 +105,9 @@ class Stage:
     async def kill(self, name: str) -> None:
         await asyncio.to_thread(self.platform.process(name).kill)
 
+    async def stop(self, name: str) -> None:
+        await asyncio.to_thread(self.platform.process(name).stop)
+
     async def start(self, name: str) -> None:
         """Back when a server answers, or a service says SERVING."""
         await asyncio.to_thread(self.platform.process(name).start)
@@ -73,6 +119,31 @@ class Stage:
 
     def count(self, service: str, query: str) -> int:
         return int(self.network.rows(service, f"SELECT count(*) AS n FROM {query}")[0]["n"])
+
+    @asynccontextmanager
+    async def replica(self, service: str) -> AsyncIterator[Process]:
+        """A second process of a service, on the same database; nobody calls it, and it does all else that one does."""
+        port = self.platform.folder.port(f"{service}-replica")
+        told = {
+            **self.platform.environment(service),
+            "STEPWAY_LISTEN": f"127.0.0.1:{port}",
+            "STEPWAY_TRACE_FILE": str(self.platform.folder.subfolder("traces") / f"{service}-replica.jsonl"),
+        }
+        log = self.platform.folder.subfolder("logs") / f"{service}-replica.log"
+        process = Process(f"{service}-replica", [sys.executable, "-m", f"stepway_{service}"], told, log)
+        process.start()
+        try:
+            await asyncio.to_thread(process.wait_until, partial(is_serving, port), timeout=60)
+            yield process
+        finally:
+            await asyncio.to_thread(process.stop)
+
+    @contextmanager
+    def stall(self) -> Iterator[None]:
+        """What a process hands over while it is stopped in here had begun before."""
+        began = datetime.now(UTC)
+        yield
+        self.history.stalls.append((began, datetime.now(UTC)))
 
     @asynccontextmanager
     async def superuser(self, service: str) -> AsyncIterator[Any]:

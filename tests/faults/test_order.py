@@ -3,18 +3,15 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
 
-from stepway.intake.v1.events_pb2 import ReferralReceived, RiskFlagged
-from stepway.notifications.v1.events_pb2 import EscalationAcknowledged
 from stepway_chassis import dead_letters, telemetry
 from stepway_chassis.app import utc_now
 from stepway_chassis.database import Database
@@ -23,118 +20,32 @@ from stepway_chassis.errors import Conflict, NotFound
 from stepway_chassis.events import Event
 from stepway_chassis.identity import ServiceIdentity
 from stepway_chassis.rpc.client import Peers
-from stepway_chassis.times import to_proto
 from stepway_chassis.transaction import Tx
+from stepway_cli import listeners
 from stepway_cli.local.platform import Platform
 from stepway_cli.tokens import AUDIENCE, ISSUER
-from stepway_intake import consumers as intake
-from stepway_notifications import consumers as notifications
 from tests.conftest import SOAK
-from tests.faults.apart import EASTBAY, NOON, WESTBAY, Apart
-from tests.faults.foreign import delivery
-from tests.faults.history import Command, Kind
-from tests.faults.history import Outcome as Answered
+from tests.faults.apart import Apart
+from tests.faults.order_cases import CASES, Case, acknowledgements
 from tests.faults.stage import Stage
+from tests.network import Network
 
-SHUFFLES = 300 if SOAK else 15
-LABELS = ("general", "part2")
-
-
-@dataclass(frozen=True)
-class Case:
-    """The events for one handler, what has to be there before them, and the state that they lead to."""
-
-    service: str
-    events: Sequence[Delivery]
-    state: Mapping[str, str]  # a name, and a query that leaves out random ids and times of writing
-    before: str = ""
+SHUFFLES = 300 if SOAK else 8
 
 
-def acknowledgements(rng: random.Random, _: Sequence[Command]) -> Case:
-    """One to four of each flag, some at the same moment, by different people."""
-    before, events = [], list[Delivery]()
-    for site in (EASTBAY, WESTBAY):
-        for _flag in range(4):
-            flag = uuid4()
-            before.append(_a_flag(site, flag))
-            events += [_acknowledged(rng, site, flag) for _ in range(rng.randint(1, 4))]
-    state = {"flag": "SELECT site, id, urgency, acknowledged_at, acknowledged_by FROM risk_flag"}
-    return Case("intake", events, state, ";".join(before))
-
-
-def _a_flag(site: str, flag: UUID) -> str:
-    return (
-        f"INSERT INTO patient VALUES ('{site}', '{flag}', '{{}}', 'general', now());"
-        f"INSERT INTO referral VALUES ('{site}', '{flag}', '{flag}', 'received', '[]', '', now());"
-        "INSERT INTO risk_flag (site, id, patient_id, referral_id, urgency, raised_at)"
-        f" VALUES ('{site}', '{flag}', '{flag}', '{flag}', 'page', now())"
-    )
-
-
-def _acknowledged(rng: random.Random, site: str, flag: UUID) -> Delivery:
-    message = EscalationAcknowledged(
-        escalation_id=str(uuid4()),
-        risk_flag_id=str(flag),
-        acknowledged_by=rng.choice(("staff-2041", "staff-3077", "lindqvist")),
-        acknowledged_at=to_proto(NOON + timedelta(minutes=rng.randint(0, 3))),
-    )
-    return delivery(message, site, sequence=rng.randint(1, 9))
-
-
-def referrals(rng: random.Random, received: Sequence[Command]) -> Case:
-    """One or two referrals of each person, whom the running intake knows, with labels that differ."""
-    events = [
-        _referred(command, rng.choice(LABELS), sequence)
-        for command in received
-        for sequence in range(1, rng.randint(1, 2) + 1)
-    ]
-    messages = "SELECT site, patient_id, channel, address, template, body, status, causation, correlation FROM message"
-    return Case("notifications", events, {"message": messages, "patient": _PATIENTS, "due": _DUE})
-
-
-def _referred(command: Command, label: str, sequence: int) -> Delivery:
-    message = ReferralReceived(referral_id=str(uuid4()), patient_id=command.ids["patient"], received_at=to_proto(NOON))
-    return delivery(message, command.site, label=label, sequence=sequence)
-
-
-def flags(rng: random.Random, received: Sequence[Command]) -> Case:
-    """One to three flags of each person, with labels that differ from flag to flag, each heard of once or twice."""
-    events = list[Delivery]()
-    for command in received:
-        for _ in range(rng.randint(1, 3)):
-            flag, label = str(uuid4()), rng.choice(LABELS)
-            message = RiskFlagged(risk_flag_id=flag, patient_id=command.ids["patient"], raised_at=to_proto(NOON))
-            events += [
-                delivery(message, command.site, label=label, sequence=n) for n in range(1, rng.randint(1, 2) + 1)
-            ]
-    announced = (
-        "SELECT site, aggregate_type, aggregate_seq, subject,"
-        " convert_from(payload, 'UTF8')::json ->> 'riskFlagId' AS flag FROM outbox"
-    )
-    pages = "SELECT site, patient_id, channel, address, template, body, status FROM message"
-    raised = "SELECT site, risk_flag_id, patient_id, clinician, acknowledged_at FROM escalation"
-    state = {"escalation": raised, "message": pages, "patient": _PATIENTS, "outbox": announced, "due": _DUE}
-    return Case("notifications", events, state)
-
-
-_PATIENTS = "SELECT site, id, label, stopped_at FROM patient"
-_DUE = "SELECT site, loop FROM work WHERE loop <> 'dead_letters'"
-CASES: dict[str, Callable[[random.Random, Sequence[Command]], Case]] = {
-    "acknowledge_risk_flag": acknowledgements,
-    "welcome_patient": referrals,
-    "page_clinician": flags,
-}
-
-
-def peers(platform: Platform) -> Peers:
-    """As the running notifications calls the running intake."""
-    key = platform.keys.service_key_file("notifications")
-    identity = ServiceIdentity("notifications", key, issuer=ISSUER, audience=AUDIENCE)
-    return Peers({"intake": platform.address("intake")}, identity, telemetry.start("test", ratio=0.0), utc_now)
+def peers(platform: Platform, service: str) -> Peers:
+    """As one running service calls the others."""
+    identity = ServiceIdentity(service, platform.keys.service_key_file(service), issuer=ISSUER, audience=AUDIENCE)
+    addresses = {name: platform.address(name) for name in platform.services}
+    return Peers(addresses, identity, telemetry.start("test", ratio=0.0), utc_now)
 
 
 def every_handler(platform: Platform) -> dict[str, Handler[Any]]:
-    return {handler.name: handler for handler in (*intake.handlers(), *notifications.handlers(peers(platform)))}
+    return {
+        handler.name: handler
+        for service in platform.services
+        for handler in listeners.handlers(peers(platform, service))[service]
+    }
 
 
 @dataclass
@@ -201,6 +112,8 @@ class Shuffle:
             together, steps = (1, steps) if rng.random() < 0.7 else (4, steps)
             now, steps = steps[:together], steps[together:]
             await asyncio.gather(*(self._step(step, event) for step, event in now))
+        for event in self.case.events:
+            await self.deliver(event)  # as after a lost acknowledgement; what failed beside it is settled
 
     def _refused_first(self, rng: random.Random, steps: list[Any], event: Delivery) -> list[Any]:
         """Only a retried letter will apply it, after events that came later."""
@@ -222,12 +135,11 @@ async def shuffling(apart: Apart, case: Case, handler: Handler[Any]) -> AsyncIte
 
 
 @pytest.fixture(scope="module")
-async def received(stage: Stage) -> Sequence[Command]:
-    """Referrals at the running intake."""
-    async with stage.loaded("row 17, referrals", 17) as load:
-        load.issue(20)
-    commands = [each for each in stage.history.commands if each.outcome is Answered.ACKNOWLEDGED]
-    return [each for each in commands if each.kind is Kind.RECEIVE][-6:]
+async def peopled(stage: Stage) -> Network:
+    """The running platform, with people on every part of their way through it."""
+    async with stage.loaded("row 17, people", 17) as load:
+        load.issue(200)
+    return stage.network
 
 
 def test_every_handler_has_a_case_and_says_why_its_order_does_not_matter(stage: Stage) -> None:
@@ -238,10 +150,10 @@ def test_every_handler_has_a_case_and_says_why_its_order_does_not_matter(stage: 
 
 @pytest.mark.parametrize("name", CASES)
 async def test_row_17_in_any_order_however_often_the_state_is_the_same(
-    stage: Stage, apart: Apart, received: Sequence[Command], name: str, seed: int
+    stage: Stage, apart: Apart, peopled: Network, name: str, seed: int
 ) -> None:
     rng, handler = random.Random(seed), every_handler(stage.platform)[name]
-    case = CASES[name](rng, received)
+    case = CASES[name](rng, peopled)
     async with shuffling(apart, case, handler) as shuffle:
         shuffle.begin()
         for event in case.events:
@@ -267,7 +179,7 @@ async def test_a_handler_whose_last_word_wins_is_caught(stage: Stage, apart: Apa
         )
         await handler.apply(tx, event, facts)
 
-    case = acknowledgements(rng, ())
+    case = acknowledgements(rng, stage.network)
     async with shuffling(apart, case, replace(handler, apply=forget_first)) as shuffle:
         states = []
         for _ in range(5):

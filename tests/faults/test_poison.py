@@ -10,11 +10,11 @@ from stepway_chassis.database import Database
 from stepway_chassis.deliveries import Delivery
 from stepway_chassis.times import to_proto
 from tests.faults.apart import NOON, only
-from tests.faults.checker import Buried
 from tests.faults.foreign import administrator, changed, delivery, put
 from tests.faults.history import Kind, Outcome
 from tests.faults.observed import SITES, Row
 from tests.faults.stage import Stage
+from tests.faults.stream_checks import Buried
 from tests.network import LAKESIDE
 from tests.waiting import until
 

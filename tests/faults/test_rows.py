@@ -3,25 +3,37 @@
 import asyncio
 import random
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 
+from stepway.scheduling.v1.track_pb2 import DAYPART_MORNING
 from tests.conftest import SOAK
-from tests.faults.load import Load
+from tests.faults.commands import Commands
 from tests.faults.quiet import deliveries, quiet
 from tests.faults.stage import Stage
+from tests.network import NORTHSIDE
 from tests.waiting import until
 
 SHARE = 150 if SOAK else 60  # commands for each injection
 UNPUBLISHED = "outbox WHERE published_at IS NULL"
+WAITING = "pg_locks WHERE NOT granted"
+TABLES = {
+    "notifications": "patient",
+    "scheduling": "enrollment",
+    "care": "treatment_plan",
+    "family": "consent_link",
+}
+"""What each service writes to when it hears that somebody was referred, admitted or seated."""
 
 
 async def test_row_1_a_service_that_is_killed_comes_back_and_owes_nothing(
     stage: Stage, seed: int, injections: int
 ) -> None:
     rng = random.Random(seed)
-    victims = [*stage.platform.services, *rng.choices(stage.platform.services, k=injections)][:injections]
+    victims = [*stage.platform.services, *rng.choices(stage.platform.services, k=injections)]
     async with stage.loaded("row 1", seed) as load:
-        for victim in victims:
+        for victim in victims[: max(injections, len(stage.platform.services))]:
             load.issue(SHARE)
             await load.under_way(rng.randint(5, SHARE // 3))
             await stage.kill(victim)
@@ -34,17 +46,31 @@ async def test_row_2_killed_between_commit_and_publish_the_event_comes_later(
 ) -> None:
     async with stage.loaded("row 2", seed) as load:
         for turn in range(injections):
-            victim, silent = stage.platform.services[turn % 2], turn % 4 < 2
+            victim, silent = ("intake", "care", "notifications", "scheduling")[turn % 4], turn % 8 < 4
             load.issue(SHARE)
             await load.under_way(SHARE // 4)
-            await _hush(stage, silent)
-            await load.under_way(SHARE // 6)
+            async with _something_in_hand(stage, victim):
+                await _hush(stage, silent)
             await until(partial(_any, stage, victim, UNPUBLISHED))
             await stage.kill(victim)
             assert await _any(stage, victim, UNPUBLISHED)
             await _speak(stage, silent)
             await stage.start(victim)
             await load.finished()
+
+
+@asynccontextmanager
+async def _something_in_hand(stage: Stage, service: str) -> AsyncIterator[None]:
+    """The service has heard of something and cannot write it down, for as long as a lock of ours is held."""
+    table = TABLES.get(service)
+    if table is None:  # it is called, and needs to hear of nothing
+        yield
+        return
+    async with stage.superuser(service) as holder, holder.transaction():
+        await holder.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+        await stage.take_in(Commands(stage.history, random.Random(2)), NORTHSIDE, DAYPART_MORNING)
+        await until(lambda: _any(stage, service, WAITING))
+        yield
 
 
 async def _hush(stage: Stage, silent: bool) -> None:
@@ -66,24 +92,25 @@ async def test_row_3_killed_between_publish_and_mark_the_repeat_is_dropped(
     stage: Stage, seed: int, injections: int
 ) -> None:
     async with stage.loaded("row 3", seed) as load:
-        for _ in range(injections):
+        for turn in range(injections):
+            victim = ("intake", "notifications")[turn % 2]
             load.issue(SHARE)
             await load.under_way(SHARE // 4)
-            await _kill_before_mark(stage, load)
-            await stage.start("intake")
+            await _kill_before_mark(stage, victim)
+            await stage.start(victim)
             await load.finished()
 
 
-async def _kill_before_mark(stage: Stage, load: Load) -> None:
+async def _kill_before_mark(stage: Stage, victim: str) -> None:
     """The rows are locked while the stream cannot answer, so that it answers before they can be marked."""
     stage.platform.nats.pause()
-    await load.under_way(SHARE // 6)
-    async with stage.superuser("intake") as holder, holder.transaction():
+    await until(partial(_any, stage, victim, UNPUBLISHED))
+    async with stage.superuser(victim) as holder, holder.transaction():
         held = await holder.fetch("SELECT event_id FROM outbox WHERE published_at IS NULL FOR UPDATE")
         assert held
         stage.platform.nats.resume()
         await until(lambda: _in_stream(stage, str(held[0]["event_id"])))
-        await stage.kill("intake")
+        await stage.kill(victim)
         marked = await holder.fetchval(
             "SELECT count(*) FROM outbox WHERE event_id = ANY($1) AND published_at IS NOT NULL",
             [row["event_id"] for row in held],
@@ -100,31 +127,33 @@ async def test_row_4_killed_after_the_effect_and_before_the_ack_it_is_not_done_a
 ) -> None:
     repeats = 0
     async with stage.loaded("row 4", seed) as load:
-        for _ in range(injections):
+        for turn in range(injections):
+            victim = [*TABLES][turn % len(TABLES)]
             load.issue(SHARE)
             await load.under_way(SHARE // 4)
-            before = await deliveries(stage.network), stage.count("notifications", "inbox")
-            await _kill_before_ack(stage)
+            before = await deliveries(stage.network), _handled(stage)
+            await _kill_before_ack(stage, victim)
             await stage.start("nats")
-            await stage.start("notifications")
+            await stage.start(victim)
             await load.finished()
             await quiet(stage.network)
-            after = await deliveries(stage.network), stage.count("notifications", "inbox")
+            after = await deliveries(stage.network), _handled(stage)
             repeats += after[0] - before[0] - (after[1] - before[1])
     print(f"row 4: about {repeats} deliveries were repeats")
     assert repeats > 0
 
 
-async def _kill_before_ack(stage: Stage) -> None:
+def _handled(stage: Stage) -> int:
+    return sum(stage.count(service, "inbox") for service in stage.platform.services)
+
+
+async def _kill_before_ack(stage: Stage, victim: str) -> None:
     """The effect waits for a lock of ours; the stream is gone before it can commit."""
-    async with stage.superuser("notifications") as holder:
-        async with holder.transaction():
-            await holder.execute("LOCK TABLE patient IN EXCLUSIVE MODE")
-            await until(lambda: _any(stage, "notifications", "pg_locks WHERE NOT granted"))
-            await stage.kill("nats")
-            handled = stage.count("notifications", "inbox")
-        await until(lambda: _any(stage, "notifications", f"(SELECT count(*) FROM inbox) AS i (n) WHERE n > {handled}"))
-    await stage.kill("notifications")
+    async with _something_in_hand(stage, victim):
+        await stage.kill("nats")
+        handled = stage.count(victim, "inbox")
+    await until(lambda: _any(stage, victim, f"(SELECT count(*) FROM inbox) AS i (n) WHERE n > {handled}"))
+    await stage.kill(victim)
 
 
 async def test_row_5_no_write_is_lost_when_the_database_is_killed(stage: Stage, seed: int, injections: int) -> None:

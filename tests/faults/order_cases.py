@@ -1,0 +1,303 @@
+"""Events for each handler of the five services, and the state that they lead to in whichever order they come."""
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from google.protobuf.message import Message
+
+from stepway.family.v1.events_pb2 import FamilyMemberInvited
+from stepway.intake.v1.events_pb2 import ConsentGranted, ConsentRevoked, PatientAdmitted, ReferralReceived, RiskFlagged
+from stepway.notifications.v1.events_pb2 import EscalationAcknowledged
+from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed, EnrollmentWaitlisted
+from stepway_chassis.deliveries import Delivery
+from stepway_chassis.times import to_proto
+from tests.faults.apart import EASTBAY, NOON, WESTBAY
+from tests.faults.foreign import delivery
+from tests.faults.observed import SITES, Row
+from tests.network import Network
+
+LABELS = ("general", "part2")
+MOST = 6  # records that a case is about
+
+
+@dataclass(frozen=True)
+class Case:
+    """The events for one handler, what has to be there before them, and the state that they lead to."""
+
+    service: str
+    events: Sequence[Delivery]
+    state: Mapping[str, str]  # a name, and a query that leaves out random ids and times of writing
+    before: str = ""
+
+
+LABELLED = "SELECT site, person, label FROM person_label"
+DUE = "SELECT site, loop FROM work WHERE loop <> 'dead_letters'"
+MESSAGES = (
+    "SELECT site, patient_id, family_member_id, channel, address, template, body, status, causation, correlation"
+    " FROM message"
+)
+
+
+def acknowledgements(rng: random.Random, _: Network) -> Case:
+    """One to four of each flag, some at the same moment, by different people."""
+    before, events = [], list[Delivery]()
+    for site in (EASTBAY, WESTBAY):
+        for _flag in range(4):
+            flag = uuid4()
+            before.append(_a_flag(site, flag))
+            events += [_acknowledged(rng, site, flag) for _ in range(rng.randint(1, 4))]
+    state = {"flag": "SELECT site, id, urgency, acknowledged_at, acknowledged_by FROM risk_flag"}
+    return Case("intake", events, state, ";".join(before))
+
+
+def _a_flag(site: str, flag: UUID) -> str:
+    return (
+        f"INSERT INTO patient VALUES ('{site}', '{flag}', '{{}}', 'general', now());"
+        f"INSERT INTO referral VALUES ('{site}', '{flag}', '{flag}', 'received', '[]', '', now());"
+        "INSERT INTO risk_flag (site, id, patient_id, referral_id, urgency, raised_at)"
+        f" VALUES ('{site}', '{flag}', '{flag}', '{flag}', 'page', now())"
+    )
+
+
+def _acknowledged(rng: random.Random, site: str, flag: UUID) -> Delivery:
+    message = EscalationAcknowledged(
+        escalation_id=str(uuid4()),
+        risk_flag_id=str(flag),
+        acknowledged_by=rng.choice(("staff-2041", "staff-3077", "lindqvist")),
+        acknowledged_at=to_proto(NOON + timedelta(minutes=rng.randint(0, 3))),
+    )
+    return delivery(message, site, sequence=rng.randint(1, 9))
+
+
+def some(network: Network, service: str, query: str) -> list[Row]:
+    """Records that the load has left at the running platform."""
+    found = network.rows(service, f"{query} AND site IN {SITES} ORDER BY id LIMIT {MOST}")
+    assert len(found) > 1, query
+    return found
+
+
+def labelled(rng: random.Random, site: str, messages: Iterable[Message]) -> list[Delivery]:
+    return [delivery(each, site, label=rng.choice(LABELS), sequence=n) for n, each in enumerate(messages, start=1)]
+
+
+def referrals(rng: random.Random, network: Network) -> Case:
+    """One or two referrals of each person, with labels that differ."""
+    events = [
+        event
+        for row in some(network, "intake", "SELECT site, id FROM patient WHERE true")
+        for event in labelled(rng, row["site"], (_referred(row["id"]) for _ in range(rng.randint(1, 2))))
+    ]
+    return Case("notifications", events, {"messages": MESSAGES, "labels": LABELLED, "due": DUE})
+
+
+def _referred(patient: str) -> ReferralReceived:
+    return ReferralReceived(referral_id=str(uuid4()), patient_id=patient, received_at=to_proto(NOON))
+
+
+def flags(rng: random.Random, network: Network) -> Case:
+    """One to three flags of each person, each heard of once or twice."""
+    events = list[Delivery]()
+    for row in some(network, "intake", "SELECT site, id FROM patient WHERE true"):
+        for _ in range(rng.randint(1, 3)):
+            flag = RiskFlagged(risk_flag_id=str(uuid4()), patient_id=row["id"], raised_at=to_proto(NOON))
+            events += labelled(rng, row["site"], [flag] * rng.randint(1, 2))
+    flag_of = "convert_from(payload, 'UTF8')::json ->> 'riskFlagId' AS flag"
+    announced = f"SELECT site, aggregate_type, aggregate_seq, {flag_of} FROM outbox"
+    pages = "SELECT site, patient_id, channel, address, template, body, status FROM message"
+    raised = "SELECT site, risk_flag_id, patient_id, clinicians, pages, acknowledged_at FROM escalation"
+    return Case(
+        "notifications",
+        events,
+        {"escalation": raised, "pages": pages, "labels": LABELLED, "outbox": announced, "due": DUE},
+    )
+
+
+def admissions(rng: random.Random, network: Network) -> Case:
+    """Two seats at each site, each admission heard of once or twice.
+
+    Who sits is decided at the door, by who comes first; how many sit and wait, and what is announced of each, is not.
+    """
+    rows = some(network, "intake", "SELECT site, id, patient_id FROM admission WHERE true")
+    events = [event for row in rows for event in labelled(rng, row["site"], [_admitted(row)] * rng.randint(1, 2))]
+    before = ";".join(
+        f"INSERT INTO track VALUES ('{site}', '{uuid4()}', 'Evenings', 'evening', 1, 0)" for site in SITES
+    )
+    how_many = "SELECT site, status, count(*) AS people FROM enrollment GROUP BY site, status"
+    said = "SELECT site, split_part(subject, '.', 6) AS said, count(*) AS times FROM outbox GROUP BY site, said"
+    state = {
+        "enrolled": "SELECT site, admission_id, patient_id, availability, admitted_at FROM enrollment",
+        "how many": how_many,
+        "tracks": "SELECT site, seats, seats_taken FROM track",
+        "announced": said,
+        "labels": LABELLED,
+    }
+    return Case("scheduling", events, state, before)
+
+
+def _admitted(row: Row) -> PatientAdmitted:
+    return PatientAdmitted(admission_id=row["id"], patient_id=row["patient_id"], admitted_at=to_proto(NOON))
+
+
+def seats(rng: random.Random, _: Network) -> Case:
+    events = list[Delivery]()
+    for site in SITES:
+        for _seat in range(4):
+            message = EnrollmentConfirmed(
+                enrollment_id=str(uuid4()), patient_id=str(uuid4()), confirmed_at=to_proto(NOON)
+            )
+            events += labelled(rng, site, [message] * rng.randint(1, 3))
+    plans = "SELECT site, patient_id, enrollment_id, status, due_at FROM treatment_plan"
+    said = "SELECT site, aggregate_seq, count(*) AS times FROM outbox GROUP BY site, aggregate_seq"
+    return Case("care", events, {"plans": plans, "announced": said, "labels": LABELLED})
+
+
+LINKS = (
+    "SELECT site, id, patient_id, family_member_id, granted IS NOT NULL AS granted, revoked IS NOT NULL AS revoked"
+    " FROM consent_link"
+)
+
+
+def grants(rng: random.Random, _: Network) -> Case:
+    """Some consents whose revocation was heard of first."""
+    before, events = [], list[Delivery]()
+    for site in SITES:
+        for _consent in range(4):
+            consent, patient, member = uuid4(), uuid4(), uuid4()
+            message = ConsentGranted(
+                consent_id=str(consent),
+                patient_id=str(patient),
+                family_member_id=str(member),
+                granted_at=to_proto(NOON),
+            )
+            events += labelled(rng, site, [message] * rng.randint(1, 2))
+            if rng.random() < 0.5:
+                columns = "site, id, patient_id, family_member_id, revoked"
+                values = f"'{site}', '{consent}', '{patient}', '{member}', now()"
+                before.append(f"INSERT INTO consent_link ({columns}) VALUES ({values})")
+    return Case("family", events, {"links": LINKS, "labels": LABELLED, "due": DUE}, ";".join(before))
+
+
+def revocations(rng: random.Random, _: Network) -> Case:
+    """Some of consents whose grant has not been heard of yet."""
+    before, events = [], list[Delivery]()
+    for site in SITES:
+        for _consent in range(4):
+            consent, patient, member = uuid4(), uuid4(), uuid4()
+            message = ConsentRevoked(
+                consent_id=str(consent),
+                patient_id=str(patient),
+                family_member_id=str(member),
+                revoked_at=to_proto(NOON),
+            )
+            events += labelled(rng, site, [message] * rng.randint(1, 2))
+            if rng.random() < 0.5:
+                columns = "site, id, patient_id, family_member_id, granted, at"
+                values = f"'{site}', '{consent}', '{patient}', '{member}', now(), now()"
+                before.append(f"INSERT INTO consent_link ({columns}) VALUES ({values})")
+    return Case("family", events, {"links": LINKS, "labels": LABELLED}, ";".join(before))
+
+
+def entries(rng: random.Random, _: Network) -> Case:
+    """Several admissions of a patient, of which the earliest is kept."""
+    events = list[Delivery]()
+    for site in SITES:
+        for _patient in range(4):
+            patient = str(uuid4())
+            messages = [
+                PatientAdmitted(admission_id=str(uuid4()), patient_id=patient, admitted_at=to_proto(NOON))
+                for _ in range(rng.randint(1, 3))
+            ]
+            events += labelled(rng, site, messages)
+    state = {"patients": "SELECT site, id, at, correlation, causation FROM patient", "labels": LABELLED, "due": DUE}
+    return Case("family", events, state)
+
+
+SEATED = "SELECT site, id, patient_id FROM enrollment WHERE status = 'confirmed'"
+WAITING = "SELECT site, id, patient_id FROM enrollment WHERE status = 'waitlisted'"
+
+
+def confirmations(rng: random.Random, network: Network) -> Case:
+    return _standings(rng, EnrollmentConfirmed, some(network, "scheduling", SEATED), "confirmed_at")
+
+
+def waits(rng: random.Random, network: Network) -> Case:
+    """Also of people who have a seat by now, and are not told to wait."""
+    rows = [*some(network, "scheduling", WAITING), *some(network, "scheduling", SEATED)]
+    return _standings(rng, EnrollmentWaitlisted, rows, "waitlisted_at")
+
+
+def _standings(rng: random.Random, event: type[Message], rows: Iterable[Row], since: str) -> Case:
+    events = list[Delivery]()
+    for row in rows:
+        told = {"enrollment_id": row["id"], "patient_id": row["patient_id"], since: to_proto(NOON)}
+        events += labelled(rng, row["site"], [event(**told)])
+    return Case("notifications", events, {"messages": MESSAGES, "labels": LABELLED, "due": DUE})
+
+
+def invitations(rng: random.Random, network: Network) -> Case:
+    events = list[Delivery]()
+    query = "SELECT site, id, patient_id, family_member_id FROM consent WHERE revoked_at IS NULL"
+    for row in some(network, "intake", query):
+        message = FamilyMemberInvited(
+            invitation_id=str(uuid4()),
+            family_member_id=row["family_member_id"],
+            patient_id=row["patient_id"],
+            starts_at=to_proto(NOON + timedelta(days=400)),
+            invited_at=to_proto(NOON),
+        )
+        events += labelled(rng, row["site"], [message])
+    members = "SELECT site, id, patient_id, stopped_at FROM family_member"
+    return Case("notifications", events, {"messages": MESSAGES, "members": members, "labels": LABELLED, "due": DUE})
+
+
+def endings(rng: random.Random, network: Network) -> Case:
+    """Of consents that have ended, and of some that stand: what waits for those goes on waiting."""
+    before, events = [], list[Delivery]()
+    ended = some(network, "intake", "SELECT * FROM consent WHERE revoked_at IS NOT NULL")
+    for row in [*ended, *some(network, "intake", "SELECT * FROM consent WHERE revoked_at IS NULL")]:
+        before.append(_a_waiting_message(row))
+        message = ConsentRevoked(
+            consent_id=row["id"],
+            patient_id=row["patient_id"],
+            family_member_id=row["family_member_id"],
+            revoked_at=to_proto(NOON),
+        )
+        events += labelled(rng, row["site"], [message] * rng.randint(1, 2))
+    return Case("notifications", events, {"messages": MESSAGES, "labels": LABELLED}, ";".join(before))
+
+
+def _a_waiting_message(row: Row) -> str:
+    site, patient, member = row["site"], row["patient_id"], row["family_member_id"]
+    columns = (
+        "site, id, patient_id, channel, address, template, body, status, release_at, expires_at, next_attempt_at,"
+        " attempts, created_at, correlation, causation, trace_context, family_member_id"
+    )
+    later = "now() + interval '1 day'"
+    values = (
+        f"'{site}', '{uuid4()}', '{patient}', 'sms', '+16175550100', 'family_invitation', 'words', 'queued',"
+        f" {later}, {later}, {later}, 0, now(), '', '', '{{}}', '{member}'"
+    )
+    return (
+        f"INSERT INTO patient (site, id) VALUES ('{site}', '{patient}') ON CONFLICT DO NOTHING;"
+        f"INSERT INTO family_member (site, id, patient_id) VALUES ('{site}', '{member}', '{patient}')"
+        f" ON CONFLICT DO NOTHING; INSERT INTO message ({columns}) VALUES ({values})"
+    )
+
+
+CASES: dict[str, Callable[[random.Random, Network], Case]] = {
+    "acknowledge_risk_flag": acknowledgements,
+    "seat_patient": admissions,
+    "draft_plan": seats,
+    "note_consent": grants,
+    "end_consent": revocations,
+    "note_admission": entries,
+    "welcome_patient": referrals,
+    "page_clinician": flags,
+    "confirm_enrollment": confirmations,
+    "explain_waitlist": waits,
+    "invite_family_member": invitations,
+    "withhold_messages": endings,
+}
