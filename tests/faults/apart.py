@@ -64,7 +64,8 @@ class Apart:
     def environment(self, service: str, **changes: str) -> dict[str, str]:
         """For a service of this process: what the running one is told, but with the databases apart."""
         told = {name: value for name, value in self.platform.environment(service).items() if "STEPWAY" in name}
-        told.pop("STEPWAY_TRACE_FILE")
+        for of_one_service in ("STEPWAY_TRACE_FILE", "STEPWAY_WATCH_SECONDS"):
+            told.pop(of_one_service, None)
         urls = {
             "STEPWAY_DATABASE_URL": self.url(service, "app"),
             "STEPWAY_RELAY_DATABASE_URL": self.url(service, "relay"),

@@ -25,10 +25,12 @@ from stepway_cli.local.process import Process
 from tests.conftest import SOAK
 from tests.data import REPOSITORY
 from tests.faults.apart import EASTBAY, Apart
+from tests.faults.commands import Commands
 from tests.faults.history import History
-from tests.faults.load import loaded
+from tests.faults.load import send
 from tests.faults.quiet import quiet
 from tests.faults.stage import Stage
+from tests.network import NORTHSIDE
 from tests.waiting import until
 
 _HELD = f"""
@@ -309,11 +311,10 @@ async def test_at_idle_an_event_is_in_the_stream_within_moments_of_its_commit(st
 
 
 async def _delay(stage: Stage, history: History, heard: dict[str, float]) -> float:
-    async with loaded(stage.network, history, 1, callers=1) as load:
-        load.issue(1)
-        await load.finished()
-        answered = time.monotonic()
-    referral = history.commands[-1].ids["id"]
+    command = Commands(history, random.Random(len(history.commands))).receive(NORTHSIDE)
+    await send(stage.network, command)
+    answered = time.monotonic()
+    referral = command.ids["id"]
 
     async def seen() -> bool:
         return referral in heard
