@@ -258,7 +258,8 @@ def republish_events(
     """Send again, under the same ids, what the outboxes have published since then and the stream has lost.
 
     After a stream was lost or restored; if it is gone, `stepway migrate` makes it first. Where the stream holds later
-    events of a record, the earlier ones come behind them: consumers are indifferent to that.
+    events of a record, the earlier ones come behind them: consumers are indifferent to that. Run it again until it
+    finds nothing missing: an event may be marked as published just after it was lost.
     """
     where = place(run)
     relays = {service: where.database_url(service, "relay") for service in SERVICES}

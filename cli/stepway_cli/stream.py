@@ -63,11 +63,13 @@ async def stored(
     )
     try:
         subscription = await client.jetstream().pull_subscribe(subject, stream=STREAM, config=_reader(since, bare))
-        left = (await subscription.consumer_info()).num_pending or 0
+        reader = await subscription.consumer_info()
+        left = reader.num_pending or 0
         while left or follow:
             for message in await _next(subscription):
                 left = message.metadata.num_pending
                 yield _stored(message)
+        await client.jetstream().delete_consumer(STREAM, reader.name)
     except NotFoundError:
         raise NoStream(f"there is no stream {STREAM}: `stepway migrate` makes it") from None
     finally:
@@ -75,7 +77,7 @@ async def stored(
 
 
 def _reader(since: datetime | None, bare: bool) -> api.ConsumerConfig:
-    """It acknowledges nothing, and the server forgets it soon after."""
+    """It acknowledges nothing, and where nobody takes it away the server forgets it soon after."""
     return api.ConsumerConfig(
         ack_policy=api.AckPolicy.NONE,
         deliver_policy=api.DeliverPolicy.BY_START_TIME if since else api.DeliverPolicy.ALL,

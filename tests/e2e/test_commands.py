@@ -14,8 +14,10 @@ import pytest
 
 from stepway_cli.local.forget import forget
 from stepway_cli.services import SERVICES
+from tests.cases import a_case
 from tests.data import DEMO_DATA, REPOSITORY
-from tests.network import Network
+from tests.network import LAKESIDE, NORTHSIDE, Network
+from tests.waiting import until
 
 STEPWAY = Path(sys.executable).with_name("stepway")
 PROGRAMS = (*(f"stepway_{service}" for service in SERVICES), "nats-server", "postgres", "smtp_sink")
@@ -114,6 +116,46 @@ def test_up_stops_within_15_seconds_leaves_no_process_and_keeps_data_and_sites(r
     second = Up(run)
     assert second.imported() == imported  # the same request_id is answered from the data of the first start
     second.interrupted()
+
+
+async def test_an_operator_reads_the_stream_of_a_site_as_cloudevents(network: Network) -> None:
+    case = await a_case(network)
+    done = stepway(network, "events", "tail", "--site", NORTHSIDE, "--since", "1h", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {event["specversion"] for event in events} == {"1.0"}
+    assert case.admission in {event["subject"] for event in events}
+    assert not [event for event in events if not event["source"].startswith(f"/sites/{NORTHSIDE}/")]
+    one = stepway(network, "events", "tail", "--event", "patient_admitted", "--service", "intake").stdout
+    assert case.admission in one
+    assert "referral_received" not in one
+
+
+async def test_an_operator_sees_who_did_what_to_whose_record(network: Network) -> None:
+    case = await a_case(network)
+    listed = stepway(network, "audit", "list", "--site", NORTHSIDE, "--person", case.patient, "--json")
+    rows = json.loads(listed.stdout)
+    assert {"intake", "scheduling", "care", "family", "notifications"} <= {row["service"] for row in rows}
+    assert all(case.patient in row["people"] for row in rows)
+    elsewhere = stepway(network, "audit", "list", "--site", LAKESIDE, "--person", case.patient, "--json")
+    assert json.loads(elsewhere.stdout) == []
+
+
+async def test_nothing_waits_for_a_stream_that_is_there(network: Network) -> None:
+    await a_case(network)
+
+    async def nothing_waits() -> bool:
+        return bool(json.loads(stepway(network, "outbox", "--json").stdout) == [])
+
+    await until(nothing_waits)
+    counted = json.loads(stepway(network, "events", "republish", "--since", "1h", "--dry-run", "--json").stdout)
+    assert sum(row["published"] for row in counted) > 0
+    assert sum(row["missing"] for row in counted) == 0
+
+
+def test_a_moment_that_is_none_is_refused_by_name(network: Network) -> None:
+    done = stepway(network, "events", "tail", "--since", "yesterday")
+    assert done.returncode != 0
+    assert "--since" in done.stderr
 
 
 class Up:
