@@ -17,7 +17,10 @@ from tests.waiting import until
 
 SHARE = 150 if SOAK else 60  # commands for each injection
 UNPUBLISHED = "outbox WHERE published_at IS NULL"
-WAITING = "pg_locks WHERE NOT granted"
+WAITING = (
+    "pg_locks WHERE NOT granted AND relation = '{table}'::regclass"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 TABLES = {
     "notifications": "patient",
     "scheduling": "enrollment",
@@ -69,7 +72,7 @@ async def _something_in_hand(stage: Stage, service: str) -> AsyncIterator[None]:
     async with stage.superuser(service) as holder, holder.transaction():
         await holder.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
         await stage.take_in(Commands(stage.history, random.Random(2)), NORTHSIDE, DAYPART_MORNING)
-        await until(lambda: _any(stage, service, WAITING))
+        await until(lambda: _any(stage, service, WAITING.format(table=table)))
         yield
 
 
