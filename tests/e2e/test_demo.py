@@ -1,6 +1,7 @@
 """The demo, run as a newcomer runs it: in a process of its own, with an exit code."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,8 +42,8 @@ def test_the_demo_keeps_every_promise_twice_in_a_row(run: str) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Every promise held." in done.stdout
         assert "BROKEN" not in done.stdout
-        assert "northside   patient     sms     7          delivered" in done.stdout
-        assert "lakeside    patient     sms     4          waits until" in done.stdout
+        assert re.search(r"northside +patient +sms +\d+ +delivered", done.stdout)
+        assert re.search(r"lakeside +patient +sms +\d+ +waits until", done.stdout)
 
 
 def test_the_demo_takes_anybodys_referrals_and_answers_and_names_what_it_cannot_take(run: str, tmp_path: Path) -> None:
