@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
@@ -15,7 +15,6 @@ from stepway.intake.v1 import events_pb2 as intake
 from stepway.notifications.v1 import events_pb2 as notifications
 from stepway.scheduling.v1 import events_pb2 as scheduling
 from stepway_chassis.contracts import EventRule, event_rule
-from stepway_chassis.rpc.client import Peers
 from stepway_cli.listeners import handlers
 
 _CONTRACTS = (intake, scheduling, care, family, notifications)
@@ -69,7 +68,7 @@ def _kind(field: FieldDescriptor) -> str:
 def _listeners() -> dict[str, list[str]]:
     """By event type: who handles it, and why the order in which it comes does not matter."""
     heard: dict[str, list[str]] = defaultdict(list)
-    for service, known in handlers(cast(Peers, None)).items():  # nobody is asked anything here
+    for service, known in handlers().items():
         for each in known:
             line = f"* **{service}**, `{each.name}`. Commutative: {each.commutative}."
             heard[each.event.DESCRIPTOR.full_name].append(line)

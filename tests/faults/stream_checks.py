@@ -4,18 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-from stepway_care import consumers as care
 from stepway_chassis.contracts import event_rule
-from stepway_chassis.deliveries import Handler
-from stepway_chassis.rpc.client import Peers
-from stepway_family import consumers as family
-from stepway_intake import consumers as intake
-from stepway_notifications import consumers as notifications
-from stepway_scheduling import consumers as scheduling
+from stepway_cli.listeners import handlers
 from tests.faults.history import History
-from tests.faults.observed import SERVICES, Event, Observed, Row
+from tests.faults.observed import Event, Observed, Row
 
 
 @dataclass(frozen=True)
@@ -27,29 +20,6 @@ class Buried:
     consumer: str
     event_id: str
     reason: str
-
-
-def handlers(service: str, peers: Peers | None = None) -> list[Handler[Any]]:
-    """Without peers they can be listed, and not be asked to fetch anything."""
-    asking: Peers = peers  # type: ignore[assignment]
-    every: dict[str, list[Handler[Any]]] = {
-        "intake": list(intake.handlers()),
-        "scheduling": scheduling.handlers(asking),
-        "care": list(care.handlers()),
-        "family": list(family.handlers()),
-        "notifications": notifications.handlers(asking),
-    }
-    return every[service]
-
-
-def listeners(token: str) -> list[tuple[str, Handler[Any]]]:
-    """Which handlers of which services hear an event that is announced under this token."""
-    return [
-        (service, handler)
-        for service in SERVICES
-        for handler in handlers(service)
-        if event_rule(handler.event.DESCRIPTOR).token == token
-    ]
 
 
 def faults(history: History, seen: Observed, letters: Collection[Buried]) -> Iterator[str]:
@@ -114,7 +84,7 @@ def _inboxes(seen: Observed, letters: Collection[Buried]) -> Iterator[str]:
 
 def _heard(service: str, seen: Observed) -> set[tuple[str, str, str]]:
     heard = set()
-    for handler in handlers(service):
+    for handler in handlers()[service]:
         rule = event_rule(handler.event.DESCRIPTOR)
         heard |= {(event.site, handler.name, event.id) for event in seen.announced(rule.service, rule.token)}
     return heard

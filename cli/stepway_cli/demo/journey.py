@@ -137,8 +137,7 @@ async def quiet(network: Network) -> None:
 async def _unhandled(network: Network) -> bool:
     """Whether an event waits for somebody who listens to it."""
     announced = await network.everywhere("SELECT event_id, headers ->> 'ce-type' AS type FROM outbox")
-    peers = network.caller("", "")
-    waiting = {(*who, event["event_id"]) for event in announced for who in wanted(peers, event["type"])}
+    waiting = {(*who, event["event_id"]) for event in announced for who in wanted(event["type"])}
     for service in network.platform.services:
         done = await network.rows(
             service, "SELECT consumer, event_id FROM inbox UNION SELECT consumer, event_id FROM dead_letter"
