@@ -34,6 +34,11 @@ def page() -> str:
     return "\n".join([_HEAD, *sections])
 
 
+def tokens() -> set[str]:
+    """What each event is called in a subject."""
+    return {event_rule(message).token for message in _events()}
+
+
 def _events() -> Iterator[Descriptor]:
     for contract in _CONTRACTS:
         messages = contract.DESCRIPTOR.message_types_by_name.values()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -204,14 +204,14 @@ def import_referral(
 
 @letters_app.command("list")
 def list_letters(site: Site, as_json: AsJson = False, run: Run = "up") -> None:
-    """Events that a consumer could not apply, and aggregates whose events the stream refuses."""
+    """Events that a consumer could not apply, and aggregates whose events the stream refuses, one a line."""
     where = place(run)
     rows = [
         row
         for service in SERVICES
         for row in _run(letters.listed(where.database_url(service, "keeper"), service, site))
     ]
-    _show(rows, as_json)
+    _list(rows, report.letter, as_json)
 
 
 @letters_app.command("retry")
@@ -238,11 +238,18 @@ def tail_events(
 ) -> None:
     """Events in the order of the stream, one a line; --json prints each as CloudEvents JSON."""
     shown = stream.structured if as_json else stream.line
+    _chosen(service)
+    if event and event not in catalogue.tokens():
+        raise typer.BadParameter("no such event; `stepway events catalogue` has them", param_hint="--event")
+    wanted = stream.subject(site, service, event)
 
     async def tail() -> None:
-        wanted = stream.subject(site, service, event)
+        found = False
         async for each in stream.stored(stream.Admin(*place(run).nats_admin()), wanted, since=since, follow=follow):
             print(shown(each), flush=True)
+            found = True
+        if not found:
+            print("nothing on the stream matches", file=sys.stderr)
 
     with suppress(KeyboardInterrupt, BrokenPipeError):
         _run(tail())
@@ -295,7 +302,7 @@ def list_audit(
     as_json: AsJson = False,
     run: Run = "up",
 ) -> None:
-    """Who did what to whose record, why and with which outcome, the newest first."""
+    """Who did what to whose record and with which outcome, one a line, the newest first."""
     where = place(run)
 
     async def listed(name: str) -> list[dict[str, Any]]:
@@ -305,7 +312,7 @@ def list_audit(
 
     found = [row for name in _chosen(service) for row in _run(listed(name))]
     newest = sorted(found, key=lambda row: row["at"], reverse=True)[:limit]
-    _show(newest if as_json else [report.audited(row) for row in newest], as_json)
+    _list(newest, report.audited, as_json)
 
 
 def _chosen(service: str) -> tuple[str, ...]:
@@ -324,3 +331,11 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
         print(json.dumps(rows, indent=2, default=str))
     else:
         out.print(report.table(rows))
+
+
+def _list(rows: list[dict[str, Any]], line: Callable[[Mapping[str, Any]], str], as_json: bool) -> None:
+    """One a line, each as wide as it is."""
+    if as_json or not rows:
+        _show(rows, as_json)
+    else:
+        print("\n".join(map(line, rows)))

@@ -14,7 +14,7 @@ from stepway_cli.fhir.referrals import Import
 from stepway_cli.findings import Note, Refused
 from stepway_cli.referrals import Sent
 
-UNBROKEN = re.compile(r"\S{0,10}|[0-9a-f-]{36}")  # an id is copied whole, or not at all
+UNBROKEN = re.compile(r"\S{0,16}|[0-9a-f-]{36}")  # an id is copied whole, or not at all
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,21 @@ def import_tables(account: ImportAccount) -> Group:
     return Group(Text(counts), *(table(rows) for rows in (taken, refused, notes) if rows))
 
 
-def audited(row: Mapping[str, Any]) -> dict[str, str]:
-    """What fits on a line; --json has the rest: the purpose, the kind of actor, the trace."""
-    return {
-        "at": f"{row['at']:%m-%d %H:%M:%S}",
-        "who": row["actor"],
-        "did": f"{row['service']} {row['action'].rpartition('/')[2]}",
-        "outcome": f"{row['outcome']} {row['reason']}".strip(),
-        "whose": ", ".join(map(str, row["people"])),
-    }
+def audited(row: Mapping[str, Any]) -> str:
+    """One entry on one line; --json has the rest: the purpose, the kind of actor, the trace."""
+    did = f"{row['service']}.{row['action'].rpartition('/')[2]}"
+    outcome = f"{row['outcome']} {row['reason']}".strip()
+    return f"{row['at']:%Y-%m-%d %H:%M:%S}  {row['actor']}  {did}  {outcome}  {', '.join(map(str, row['people']))}"
+
+
+def letter(row: Mapping[str, Any]) -> str:
+    """One letter on one line, as `dead-letters retry` wants it named; --json has the rest."""
+    at = row["last_at" if row["kind"] == "consumer" else "blocked_at"]
+    if row["kind"] == "consumer":
+        about = f"{row['consumer']}  {row['reason']}  {row['count']} times, {row['state']}  {row['subject']}"
+    else:
+        about = f"relay  {row['reason']}  blocks the events of this {row['aggregate_type']}"
+    return f"{at:%Y-%m-%d %H:%M:%S}  {row['service']}  {row['id']}  {about}"
 
 
 def table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table | Text:
@@ -65,8 +71,9 @@ def table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table | Text:
         return Text(f"{title}: none" if title else "none")
     drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
     for name in rows[0]:
-        whole = all(UNBROKEN.fullmatch(str(row[name])) for row in rows)
-        drawn.add_column(name, overflow="fold", no_wrap=whole)
+        values = [str(row[name]) for row in rows]
+        whole = max(map(len, values)) if all(map(UNBROKEN.fullmatch, values)) else None
+        drawn.add_column(name, overflow="fold", min_width=whole)
     for row in rows:
         drawn.add_row(*(value if isinstance(value, Text) else Text(str(value)) for value in row.values()))
     return drawn

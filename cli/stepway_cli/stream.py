@@ -1,12 +1,12 @@
 """The stream as an operator reads it: from a moment on, as it grows, and compared with what the outboxes hold."""
 
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
-from uuid import UUID
 
 import nats
 import nats.errors
@@ -99,26 +99,31 @@ def _stored(message: Msg) -> Stored:
 
 
 def line(event: Stored) -> str:
-    """One event on one line."""
+    """One event on one line, with a dash for each attribute that it lacks."""
     _, _, site, label, service, name = event.subject.split(".")
-    headers = event.headers
-    noun = headers["ce-source"].split("/")[-2]
-    number = int(headers["ce-sequence"])
-    return (
-        f"{unquote(headers['ce-time'])[:23]}  {site}  {label:7}  {service}.{name}"
-        f"  {noun} {headers['ce-subject']} #{number}  {headers['ce-id']}"
+    time, source, record, number, id = (
+        unquote(event.headers.get(f"ce-{each}", "-")) for each in ("time", "source", "subject", "sequence", "id")
     )
+    noun = source.rpartition("/")[0].rpartition("/")[2]
+    return f"{time[:23]}  {site}  {label:7}  {service}.{name}  {noun} {record} #{number.lstrip('0')}  {id}"
 
 
 def structured(event: Stored) -> str:
-    """The event as CloudEvents JSON, as a webhook would carry it."""
+    """The event as CloudEvents JSON, as a webhook would carry it; data_base64 has what is no JSON."""
     attributes = {
         name.lower().removeprefix("ce-"): unquote(value)
         for name, value in event.headers.items()
         if name.lower().startswith("ce-")
     }
     traces = {name: event.headers[name] for name in ("traceparent", "tracestate") if name in event.headers}
-    return json.dumps({**attributes, **traces, "data": json.loads(event.payload)})
+    return json.dumps({**attributes, **traces, **_data(event.payload)})
+
+
+def _data(payload: bytes) -> dict[str, Any]:
+    try:
+        return {"data": json.loads(payload)}
+    except (ValueError, RecursionError):
+        return {"data_base64": b64encode(payload).decode()}
 
 
 async def republish(
@@ -130,10 +135,10 @@ async def republish(
     is never sent again. Raises NoStream.
     """
     marked = {service: await republishing.published_since(url, since) for service, url in relay_urls.items()}
-    held = {UUID(event.headers["ce-id"]) async for event in stored(admin, bare=True)}
+    held = {event.headers.get("ce-id") async for event in stored(admin, bare=True)}
     done = []
     for service, url in relay_urls.items():
-        missing = marked[service] - held
+        missing = {event_id for event_id in marked[service] if str(event_id) not in held}
         again = 0 if dry_run else await republishing.send_again(url, missing)
         done.append(Republished(service, len(marked[service]), len(missing), again))
     return done

@@ -134,6 +134,9 @@ async def test_an_operator_sees_who_did_what_to_whose_record(network: Network) -
     case = await a_case(network)
     listed = stepway(network, "audit", "list", "--site", NORTHSIDE, "--person", case.patient, "--json")
     rows = json.loads(listed.stdout)
+    lines = stepway(network, "audit", "list", "--site", NORTHSIDE, "--person", case.patient).stdout.splitlines()
+    assert len(lines) >= len(rows)
+    assert all(case.patient in line for line in lines)
     assert {"intake", "scheduling", "care", "family", "notifications"} <= {row["service"] for row in rows}
     assert all(case.patient in row["people"] for row in rows)
     elsewhere = stepway(network, "audit", "list", "--site", LAKESIDE, "--person", case.patient, "--json")
@@ -150,6 +153,19 @@ async def test_nothing_waits_for_a_stream_that_is_there(network: Network) -> Non
     counted = json.loads(stepway(network, "events", "republish", "--since", "1h", "--dry-run", "--json").stdout)
     assert sum(row["published"] for row in counted) > 0
     assert sum(row["missing"] for row in counted) == 0
+
+
+@pytest.mark.parametrize(("option", "said"), [("--event", "--event"), ("--service", "no such service")])
+def test_a_name_that_the_stream_cannot_hold_is_refused(network: Network, option: str, said: str) -> None:
+    done = stepway(network, "events", "tail", option, "shoe_size")
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+def test_reading_nothing_is_said(network: Network) -> None:
+    done = stepway(network, "events", "tail", "--site", "atlantis")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "nothing" in done.stderr
 
 
 def test_a_moment_that_is_none_is_refused_by_name(network: Network) -> None:

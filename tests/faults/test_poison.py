@@ -2,15 +2,18 @@
 
 import json
 import random
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from google.protobuf.message import Message
 
 from stepway.notifications.v1.events_pb2 import EscalationAcknowledged
 from stepway_chassis import dead_letters
+from stepway_chassis.app import utc_now
 from stepway_chassis.database import Database
 from stepway_chassis.deliveries import Delivery
 from stepway_chassis.times import to_proto
+from stepway_cli import stream
 from stepway_cli.listeners import handlers, wanted
 from stepway_cli.services import SERVICES
 from tests.conftest import SOAK
@@ -88,6 +91,16 @@ async def test_row_16_poison_is_put_aside_once_and_the_stream_flows_on(stage: St
     print(f"row 16: {len(poison)} poisonous events, {len(letters)} letters")
     assert {row["count"] for service in SERVICES for row in _letters(stage, service)} == {1}
     _drop(stage, letters)
+    await _an_operator_reads_on(stage, len(poison))
+
+
+async def _an_operator_reads_on(stage: Stage, poison: int) -> None:
+    admin = stream.Admin(*stage.platform.nats_admin)
+    read = [(stream.line(each), json.loads(stream.structured(each))) async for each in stream.stored(admin)]
+    assert sum("data_base64" in event for _, event in read) >= poison // 4
+    relays = {service: stage.platform.database_url(service, "relay") for service in SERVICES}
+    compared = await stream.republish(admin, relays, utc_now() - timedelta(hours=1), dry_run=True)
+    assert {each.missing for each in compared} == {0}
 
 
 def _buried(service: str, consumer: str, bad: Delivery, reason: str = "MALFORMED") -> Buried:
