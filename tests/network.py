@@ -35,9 +35,8 @@ class Network:
     def holding(self, token: str) -> Peers:
         """A caller with this token; one connection for each token."""
         if token not in self._callers:
-            addresses = {service: self.platform.address(service) for service in self.platform.services}
             telemetry_ = telemetry.start("test", ratio=self.trace_ratio)
-            self._callers[token] = Peers(addresses, Bearer(token), telemetry_, lambda: datetime.now(UTC))
+            self._callers[token] = Peers(self.platform.addresses, Bearer(token), telemetry_, lambda: datetime.now(UTC))
         return self._callers[token]
 
     def staff(self, role: str, site: str = NORTHSIDE, subject: str = "") -> Peers:

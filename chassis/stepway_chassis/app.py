@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from stepway_chassis import dead_letters, logs, loops, retention, telemetry
-from stepway_chassis.broker import Broker
+from stepway_chassis.broker import SITES, Broker
 from stepway_chassis.consumers import Consumers, Pace
 from stepway_chassis.contracts import ContractError
 from stepway_chassis.database import Database
@@ -123,6 +123,7 @@ class Service:
         own = [dead_letters.retrying(self.database, deliveries, wiring.handlers), retention.forgetting(self.keeper)]
         self.rounds = [Rounds(loop, self.database) for loop in (*wiring.loops, *own)]
         self.sites = Sites(self.database, settings.cell, settings.sites_seconds, self._sites_changed)
+        self.broker.hear(f"$KV.{SITES}.{self.app.name}.>", self.sites.nudge)
 
     def _start_tasks(self) -> None:
         self._relaying = self._tasks.start("relay", self.relay.run)

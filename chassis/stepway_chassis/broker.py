@@ -1,19 +1,21 @@
 """The connection to NATS, which a service can start and serve without, and the one stream of events."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import nats
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
 from stepway_chassis.logs import log
 
 STREAM = "EVENTS"
+SITES = "SITES"  # the bucket in which the register of sites is spread, under <service>.<site>
 MAX_AGE_SECONDS = 90 * 24 * 3600
 _UNREACHABLE = (nats.errors.Error, OSError, TimeoutError)
 
@@ -29,6 +31,7 @@ class Broker:
         self._ready = asyncio.Event()
         self._connecting: asyncio.Task[None] | None = None
         self._when_back: set[Callable[[], None]] = set()
+        self._heard: list[tuple[str, Callable[[], None]]] = []
         self._leaving = False
 
     def start(self) -> None:
@@ -51,6 +54,10 @@ class Broker:
             yield
         finally:
             self._when_back.discard(told)
+
+    def hear(self, subject: str, told: Callable[[], None]) -> None:
+        """Call `told` at every message under `subject`, whatever it says; to be asked for before the start."""
+        self._heard.append((subject, told))
 
     async def _back(self) -> None:
         log.info("broker.reconnected")
@@ -92,6 +99,8 @@ class Broker:
                 log.warning("broker.unreachable", error_type=type(error).__name__)
                 await asyncio.sleep(0.5)
                 self._client = Client()
+        for subject, told in self._heard:
+            await self._client.subscribe(subject, cb=_telling(told))
         log.info("broker.connected")
         self._ready.set()
 
@@ -105,12 +114,21 @@ class Broker:
             await asyncio.wait_for(self._client.close(), 2)
 
 
+def _telling(told: Callable[[], None]) -> Callable[[Msg], Awaitable[None]]:
+    async def heard(_: Msg) -> None:
+        told()
+
+    return heard
+
+
 async def _noted(error: Exception) -> None:
     log.warning("broker.error", error_type=type(error).__name__)
 
 
 async def ensure_stream(url: str, user: str, password: str) -> None:
-    """Make the stream, or bring an existing one to these limits, with the replicas that it has. Run by the operator."""
+    """Make the stream and the bucket of sites, or bring an existing stream to these limits, with the replicas that it
+    has. Run by the operator.
+    """
     client = await nats.connect(url, user=user, password=password, connect_timeout=5, max_reconnect_attempts=2)
     try:
         jetstream = client.jetstream()
@@ -120,8 +138,16 @@ async def ensure_stream(url: str, user: str, password: str) -> None:
             await jetstream.add_stream(_stream(replicas=1))
         else:
             await jetstream.update_stream(_stream(found.config.num_replicas or 1))
+        await _ensure_bucket(jetstream)
     finally:
         await client.close()
+
+
+async def _ensure_bucket(jetstream: JetStreamContext) -> None:
+    try:
+        await jetstream.key_value(SITES)
+    except NotFoundError:
+        await jetstream.create_key_value(bucket=SITES, history=1)
 
 
 @dataclass(frozen=True)

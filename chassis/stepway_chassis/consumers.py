@@ -22,6 +22,7 @@ from stepway_chassis.loops import Tasks
 IN_FLIGHT = 16
 URGENT_AT_ONCE = 2
 MAX_ACK_PENDING = 512
+FORGOTTEN_SECONDS = 7 * 24 * 3600.0
 LONGEST_PAUSE_SECONDS = 10.0
 REQUEST_SECONDS = 5.0
 _GONE = ("503", "409")  # no such consumer, or it was deleted under us
@@ -150,7 +151,10 @@ class Lane:
                 await self._sleep(self._pace.retry_seconds)
 
     async def _ensure(self, jetstream: JetStreamContext) -> None:
-        """Make the durable when it is missing: from the beginning, since the inbox knows what was handled."""
+        """Make the durable when it is missing: from the beginning, since the inbox knows what was handled.
+
+        One that nobody has pulled from for a week is forgotten by the server: a generation of another version.
+        """
         with suppress(NotFoundError):
             await jetstream.consumer_info(STREAM, self.name)
             return
@@ -163,6 +167,7 @@ class Lane:
                 ack_wait=self._pace.ack_wait_seconds,
                 max_deliver=-1,
                 max_ack_pending=MAX_ACK_PENDING,
+                inactive_threshold=FORGOTTEN_SECONDS,
                 filter_subjects=[handler.subject(self._site) for handler in self._handlers.values()],
             ),
         )
@@ -179,6 +184,14 @@ class Lane:
         finally:
             with suppress(nats.errors.Error):
                 await subscription.unsubscribe()
+            await self._give_back(queue)
+
+    async def _give_back(self, queue: asyncio.Queue[Msg | None]) -> None:
+        """What has come and was not begun: somebody else may have it at once."""
+        while not queue.empty():
+            message = queue.get_nowait()
+            if message is not None and message.reply:
+                await self._answer(message.nak)
 
     async def _pull(self, client: Client, inbox: str, queue: asyncio.Queue[Msg | None]) -> None:
         while not self._stopping.is_set():

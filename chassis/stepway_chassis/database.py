@@ -27,9 +27,10 @@ _ENTER = text(
     " FROM enter_site(:site, :cell)"
 )
 _RETRIED = {"40P01", "40001"}
+WRONG_CELL = "SW002"
 _REFUSALS: dict[str, tuple[type[Refusal], str, str]] = {
     "SW001": (NotFound, "SITE_UNKNOWN", "There is no such site."),
-    "SW002": (Unavailable, "WRONG_CELL", "Another cell runs this site; ask again."),
+    WRONG_CELL: (Unavailable, "WRONG_CELL", "Another cell runs this site; ask again."),
     "SW003": (Unavailable, "SITE_DRAINING", "The site is being moved; ask again in a moment."),
     "57014": (TimedOut, "DEADLINE_EXCEEDED", "The deadline passed; ask again with the same request_id."),
     "22021": (InvalidInput, "TEXT_NOT_STORABLE", "A text holds a character that cannot be stored, such as NUL."),
@@ -179,9 +180,14 @@ def _raise_for(sqlstate: str, error: DBAPIError) -> None:
         raise Contended from None
     if sqlstate in _REFUSALS:
         refusal, reason, message = _REFUSALS[sqlstate]
-        raise refusal(reason, message) from None
+        raise refusal(reason, message, metadata=_cell_named(sqlstate, error)) from None
     if error.connection_invalidated or not sqlstate or sqlstate.startswith(_CONNECTION_LOST):
         raise _database_unavailable() from None
+
+
+def _cell_named(sqlstate: str, error: DBAPIError) -> dict[str, str]:
+    """The cell that runs the site, which `enter_site` puts beside its refusal."""
+    return {"cell": getattr(error.orig.__cause__, "detail", "")} if sqlstate == WRONG_CELL and error.orig else {}
 
 
 def _database_unavailable() -> Unavailable:

@@ -10,18 +10,23 @@
     ├── TimedOut            the deadline passed; the effect may or may not have happened
     └── Unavailable         something it needs does not answer; try again
 
-Neither reason, sentence nor field ever holds a value that the caller sent.
+Neither reason, sentence, field nor metadata ever holds a value that the caller sent.
 """
+
+from collections.abc import Mapping
 
 
 class Refusal(Exception):
-    """A call that is answered with no, and why."""
+    """A call that is answered with no, and why; `metadata` is for programs, such as the cell to ask instead."""
 
-    def __init__(self, reason: str, message: str, *, field: str = "") -> None:
+    def __init__(
+        self, reason: str, message: str, *, field: str = "", metadata: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.message = message
         self.field = field
+        self.metadata = dict(metadata or {})
 
 
 class PeerFailed(Exception):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from joserfc.jwk import KeySet, OKPKey
 
 from stepway_chassis.call import Caller, Kind
 from stepway_chassis.errors import Unauthenticated
+from stepway_chassis.watched import Watched
 
 ALGORITHM = "Ed25519"
 TRUSTED_ALGORITHMS = [ALGORITHM, "ES256", "RS256"]  # what OIDC issuers sign with; never a shared secret, never none
@@ -24,17 +26,28 @@ SUBJECT = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SERVICE_MEMBER = "stepway_service"  # a key with this member speaks for that service and for nobody else
 
 
+@dataclass(frozen=True)
+class Trusted:
+    """The public keys that Stepway believes, and which of them speak for a service."""
+
+    keys: KeySet
+    service_of: Mapping[str, str | None]
+
+
+def _trusted(text: str) -> Trusted:
+    document = json.loads(text)
+    return Trusted(KeySet.import_key_set(document), {key["kid"]: key.get(SERVICE_MEMBER) for key in document["keys"]})
+
+
 class Verifier:
-    """Checks tokens against a local key set.
+    """Checks tokens against a local key set, which may change at any time.
 
     Raises Unauthenticated with TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_UNTRUSTED (key, algorithm, signature, issuer,
     audience) or TOKEN_EXPIRED.
     """
 
     def __init__(self, jwks_file: Path, *, issuer: str, audience: str) -> None:
-        document = json.loads(jwks_file.read_text())
-        self._keys = KeySet.import_key_set(document)
-        self._service_of = {key["kid"]: key.get(SERVICE_MEMBER) for key in document["keys"]}
+        self._trusted = Watched(jwks_file, _trusted)
         self._issuer = issuer
         self._audience = audience
 
@@ -42,13 +55,14 @@ class Verifier:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("TOKEN_MISSING", "Send metadata authorization: Bearer and a token.")
-        header, claims = self._verified(token.strip())
+        trusted = self._trusted.now()
+        header, claims = self._verified(token.strip(), trusted.keys)
         self._check_claims(claims, now)
-        return self._caller(claims, self._service_of.get(header.get("kid", "")))
+        return self._caller(claims, trusted.service_of.get(header.get("kid", "")))
 
-    def _verified(self, token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _verified(self, token: str, keys: KeySet) -> tuple[dict[str, Any], dict[str, Any]]:
         try:
-            decoded = jwt.decode(token, self._keys, algorithms=TRUSTED_ALGORITHMS)
+            decoded = jwt.decode(token, keys, algorithms=TRUSTED_ALGORITHMS)
         except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise Unauthenticated("TOKEN_UNTRUSTED", "No key that Stepway trusts has signed this token.") from None
         return dict(decoded.header), dict(decoded.claims)
@@ -115,23 +129,25 @@ class Bearer:
 
 
 class ServiceIdentity:
-    """Signs short-lived tokens with this service's own key."""
+    """Signs short-lived tokens with this service's own key, and with the next one as soon as that is there."""
 
     def __init__(self, service: str, key_file: Path, *, issuer: str, audience: str) -> None:
         self._service = service
-        self._key = OKPKey.import_key(json.loads(key_file.read_text()))
+        self._key = Watched(key_file, lambda text: OKPKey.import_key(json.loads(text)))
         self._issuer = issuer
         self._audience = audience
         self._token = ""
+        self._signed_with: OKPKey | None = None
         self._renew_at = 0.0
 
     def token(self, now: datetime) -> str:
-        if now.timestamp() >= self._renew_at:
+        key = self._key.now()
+        if now.timestamp() >= self._renew_at or key is not self._signed_with:
             self._renew_at = (now + SERVICE_TOKEN_LIFE / 2).timestamp()
-            self._token = self._signed(now)
+            self._token, self._signed_with = self._signed(now, key), key
         return self._token
 
-    def _signed(self, now: datetime) -> str:
+    def _signed(self, now: datetime, key: OKPKey) -> str:
         claims = {
             "iss": self._issuer,
             "aud": self._audience,
@@ -142,4 +158,4 @@ class ServiceIdentity:
             "exp": int((now + SERVICE_TOKEN_LIFE).timestamp()),
             "jti": str(uuid4()),
         }
-        return jwt.encode({"alg": ALGORITHM, "kid": self._key.kid}, claims, self._key, algorithms=[ALGORITHM])
+        return jwt.encode({"alg": ALGORITHM, "kid": key.kid}, claims, key, algorithms=[ALGORITHM])

@@ -105,17 +105,20 @@ class Rounds:
             await self._done(site, lease, again)
         except (Refusal, Contended) as postponed:
             log.warning("loop.postponed", loop=self._loop.name, site=site, error_type=type(postponed).__name__)
-            await self._again(site, lease)
+            moved = getattr(postponed, "reason", "") == "WRONG_CELL"
+            await self._again(site, lease, timedelta() if moved else FAILED_PAUSE)
         except Exception:
             log.error("loop.failed", loop=self._loop.name, site=site, exc_info=True)
-            await self._again(site, lease)
+            await self._again(site, lease, FAILED_PAUSE)
 
-    async def _again(self, site: str, lease: str) -> None:
-        """Come back soon; if even that cannot be written down, when the lease ends."""
+    async def _again(self, site: str, lease: str, pause: timedelta) -> None:
+        """Come back after `pause`, here or in the cell that has the site; if that cannot be written, when the lease
+        ends.
+        """
         with suppress(Refusal), translated():
             async with self._database.engine.begin() as connection:
                 await connection.execute(
-                    _AGAIN, {"loop": self._loop.name, "site": site, "lease": lease, "pause": FAILED_PAUSE}
+                    _AGAIN, {"loop": self._loop.name, "site": site, "lease": lease, "pause": pause}
                 )
 
     async def _done(self, site: str, lease: str, again: datetime | None) -> None:

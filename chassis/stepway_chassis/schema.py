@@ -37,6 +37,33 @@ def version_2(service: str) -> Iterable[str]:
     yield from protect(service, "person_label", "SELECT, INSERT, UPDATE")
 
 
+def version_3(service: str) -> Iterable[str]:
+    """For databases that were made before: a refused entry names the cell that runs the site."""
+    yield ENTER_SITE
+
+
+# The lock comes first and the row is read by a later statement, so that a move that held the lock is seen.
+ENTER_SITE = """
+    CREATE OR REPLACE FUNCTION enter_site(wanted text, by_cell text, OUT zone text, OUT settings jsonb)
+    LANGUAGE plpgsql VOLATILE AS $$
+    DECLARE
+        found_cell text;
+        found_state text;
+    BEGIN
+        PERFORM pg_advisory_xact_lock_shared(hashtextextended('site/' || wanted, 0));
+        SELECT site.zone, site.settings, site.cell, site.state
+          INTO zone, settings, found_cell, found_state FROM site WHERE site.site = wanted;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'no such site' USING ERRCODE = 'SW001';
+        ELSIF found_state <> 'active' THEN
+            RAISE EXCEPTION 'the site is draining' USING ERRCODE = 'SW003';
+        ELSIF found_cell <> by_cell THEN
+            RAISE EXCEPTION 'another cell runs this site' USING ERRCODE = 'SW002', DETAIL = found_cell;
+        END IF;
+        PERFORM set_config('app.site', wanted, true);
+    END $$"""
+
+
 def _sites(service: str) -> Iterable[str]:
     yield """
         CREATE TABLE site (
@@ -50,26 +77,7 @@ def _sites(service: str) -> Iterable[str]:
         )"""
     yield f"GRANT SELECT ON site TO {service}_app, {service}_keeper, {service}_relay"
     yield f"GRANT SELECT, INSERT, UPDATE ON site TO {service}_registrar"
-    # The lock comes first and the row is read by a later statement, so that a move that held the lock is seen.
-    yield """
-        CREATE FUNCTION enter_site(wanted text, by_cell text, OUT zone text, OUT settings jsonb)
-        LANGUAGE plpgsql VOLATILE AS $$
-        DECLARE
-            found_cell text;
-            found_state text;
-        BEGIN
-            PERFORM pg_advisory_xact_lock_shared(hashtextextended('site/' || wanted, 0));
-            SELECT site.zone, site.settings, site.cell, site.state
-              INTO zone, settings, found_cell, found_state FROM site WHERE site.site = wanted;
-            IF NOT FOUND THEN
-                RAISE EXCEPTION 'no such site' USING ERRCODE = 'SW001';
-            ELSIF found_cell <> by_cell THEN
-                RAISE EXCEPTION 'another cell runs this site' USING ERRCODE = 'SW002';
-            ELSIF found_state <> 'active' THEN
-                RAISE EXCEPTION 'the site is draining' USING ERRCODE = 'SW003';
-            END IF;
-            PERFORM set_config('app.site', wanted, true);
-        END $$"""
+    yield ENTER_SITE
     yield """
         CREATE TABLE work (
             site text NOT NULL REFERENCES site,

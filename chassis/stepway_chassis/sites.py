@@ -1,7 +1,8 @@
-"""The sites that this process serves: read from its own database, read again every few seconds."""
+"""The sites that this process serves: read from its own database, again every few seconds, and when told to."""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from sqlalchemy import text
 
@@ -22,12 +23,19 @@ class Sites:
         self._cell = cell
         self._seconds = seconds
         self._changed = changed
+        self._nudged = asyncio.Event()
         self.known: frozenset[str] = frozenset()
+
+    def nudge(self) -> None:
+        """The register has changed: look now."""
+        self._nudged.set()
 
     async def run(self) -> None:
         while True:
+            self._nudged.clear()
             await self._read()
-            await asyncio.sleep(self._seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._nudged.wait(), self._seconds)
 
     async def _read(self) -> None:
         try:

@@ -10,6 +10,7 @@ from stepway_chassis.broker import ensure_stream
 from stepway_cli import sites
 from stepway_cli.local.platform import Platform
 from stepway_cli.sites import SiteRecord
+from stepway_cli.spreading import spread
 
 
 def migrations_of(service: str) -> Path:
@@ -20,15 +21,25 @@ def migrations_of(service: str) -> Path:
     return Path(found.origin).parent.parent / "migrations"
 
 
-async def prepare(platform: Platform, records: Iterable[SiteRecord]) -> None:
-    """Everything that an operator does once, before the services start. `platform` is started."""
+async def prepare(platform: Platform, records: Iterable[SiteRecord]) -> set[str]:
+    """Everything that an operator does once, before the services start. `platform` is started.
+
+    The cells that have a site, such as "intake@west"; the one without a name is not among them.
+    """
     await ensure_stream(*platform.nats_admin)
+    register = {}
     for service in platform.services:
         await migrations.upgrade(platform.database_url(service, "owner"), migrations_of(service))
         await sites.apply(platform.database_url(service, "registrar"), records, keep_newer=True)
+        register[service] = await sites.listed(platform.database_url(service, "registrar"))
+    await spread(platform.nats_admin, register)
+    in_use = {f"{service}@{row['cell']}" for service, rows in register.items() for row in rows}
+    return {cell for cell in in_use if not cell.endswith("@shared")}
 
 
 def bring_up(platform: Platform, records: Iterable[SiteRecord]) -> None:
+    """With every cell that has a site."""
     platform.start()
-    asyncio.run(prepare(platform, list(records)))
-    platform.start_services()
+    in_use = asyncio.run(prepare(platform, list(records)))
+    platform.cells = tuple(sorted({*platform.cells, *in_use}))
+    platform.start_services(*platform.services, *sorted(in_use))

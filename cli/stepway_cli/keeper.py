@@ -5,12 +5,13 @@ from contextlib import asynccontextmanager
 
 from stepway_chassis.database import Database
 from stepway_chassis.transaction import Tx
+from stepway_cli.sites import cell_of
 
 
 @asynccontextmanager
 async def inside(url: str, service: str, site: str, action: str) -> AsyncIterator[Tx]:
-    """Raises NotFound (SITE_UNKNOWN)."""
-    database = Database(url, service=service, cell="shared", pool_size=1)
+    """In the place of the cell that runs the site. Raises NotFound (SITE_UNKNOWN)."""
+    database = Database(url, service=service, cell=await cell_of(url, site), pool_size=1)
     try:
         async with database.transaction(site, action) as tx:
             yield tx

@@ -20,15 +20,16 @@ from sqlalchemy.exc import DBAPIError
 from stepway_chassis import audit, logs, migrations, republishing
 from stepway_chassis.broker import ensure_stream
 from stepway_chassis.errors import PeerFailed, Refusal
-from stepway_cli import catalogue, letters, referrals, report, secret_files, sites, stream, trace
+from stepway_cli import catalogue, letters, moves, referrals, report, secret_files, sites, spreading, stream, trace
 from stepway_cli.bring_up import migrations_of
 from stepway_cli.caller import calling
 from stepway_cli.demo.run import Failed, run_demo
 from stepway_cli.fhir.referrals import read_referrals
 from stepway_cli.keeper import inside
 from stepway_cli.local.errors import LocalError
+from stepway_cli.local.health import serves
 from stepway_cli.moments import moment
-from stepway_cli.place import PlaceError, place
+from stepway_cli.place import Place, PlaceError, place
 from stepway_cli.services import SERVICES
 from stepway_cli.sites import SiteError
 from stepway_cli.up import run_up
@@ -89,10 +90,16 @@ def main() -> None:
 
 @app.command()
 def up(
-    sites_folder: Annotated[Path, typer.Option("--sites", help="Files of sites to register.")] = SITES, run: Run = "up"
+    sites_folder: Annotated[Path, typer.Option("--sites", help="Files of sites to register.")] = SITES,
+    cells: Annotated[list[str] | None, typer.Option("--cell", help="Another cell of a service: intake@west.")] = None,
+    run: Run = "up",
 ) -> None:
     """Run the platform on this machine until Ctrl-C; a second start keeps the data."""
-    run_up(run, sites.read_sites([sites_folder]), out)
+    for cell in cells or ():
+        service, _, name = cell.partition("@")
+        _chosen(service or cell)
+        _named(name)
+    run_up(run, sites.read_sites([sites_folder]), out, tuple(cells or ()))
 
 
 @app.command()
@@ -114,6 +121,7 @@ def migrate(run: Run = "up") -> None:
     for service in SERVICES:
         _run(migrations.upgrade(where.database_url(service, "owner"), migrations_of(service)))
         out.print(f"{service}: migrated")
+    _spread(where)
 
 
 @app.command("secrets")
@@ -163,6 +171,27 @@ def apply_sites(
     for service in SERVICES:
         for site, became in _run(sites.apply(where.database_url(service, "registrar"), records)).items():
             out.print(f"{service}: {site} {became}")
+    _spread(where)
+
+
+@sites_app.command("move")
+def move_site(
+    site: Annotated[str, typer.Argument(help="The site to move.")],
+    service: Annotated[str, typer.Option(help="The service that goes on for it elsewhere.")],
+    cell: Annotated[str, typer.Option(help="The cell that is to run it; `shared` is the one without a name.")],
+    run: Run = "up",
+) -> None:
+    """Give a site to another cell of a service, under load; whoever asks the old one is told where to ask."""
+    _chosen(service)
+    where, name = place(run), _named(cell)
+    address = where.addresses().get(service if name == "shared" else f"{service}@{name}")
+    if address is None or not serves(address):
+        raise SiteError(
+            f"nobody serves {service} in cell {name}: start it first (`stepway up --cell {service}@{name}`)"
+        )
+    moved = _run(moves.move(where.database_url(service, "registrar"), site, name))
+    _spread(where, service)
+    out.print(f"{service}: {site} is in cell {moved.cell} (epoch {moved.epoch}); it was in {moved.before}")
 
 
 @sites_app.command("list")
@@ -320,6 +349,19 @@ def _chosen(service: str) -> tuple[str, ...]:
     if service and service not in SERVICES:
         raise PlaceError(f"no such service; one of {', '.join(SERVICES)}")
     return (service,) if service else SERVICES
+
+
+def _named(cell: str) -> str:
+    """Raises SiteError for what cannot be the name of a cell."""
+    if not sites.NAME.fullmatch(cell):
+        raise SiteError("a cell's name is two to thirty-one lower-case letters, digits and hyphens, a letter first")
+    return cell
+
+
+def _spread(where: Place, service: str = "") -> None:
+    rows = {name: _run(sites.listed(where.database_url(name, "registrar"))) for name in _chosen(service)}
+    if not _run(spreading.spread(where.nats_admin(), rows)):
+        out.print("NATS does not answer: the services see the register with their next reading, within seconds")
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:

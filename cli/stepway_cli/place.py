@@ -33,7 +33,7 @@ class PlaceError(Exception):
 
 class Place(Protocol):
     def addresses(self) -> Mapping[str, str]:
-        """host:port of each service."""
+        """host:port of each service, and of each cell such as "intake@west" that runs apart."""
 
     def token(self, site: str, role: str, *, subject: str = "", lifetime: timedelta = SHORT) -> str: ...
 
@@ -66,7 +66,8 @@ class LocalRun:
         return folder
 
     def addresses(self) -> Mapping[str, str]:
-        return {service: f"127.0.0.1:{self._run().port(service)}" for service in SERVICES}
+        ports = self._run().ports()
+        return {name: f"127.0.0.1:{port}" for name, port in ports.items() if name.partition("@")[0] in SERVICES}
 
     def token(self, site: str, role: str, *, subject: str = "", lifetime: timedelta = SHORT) -> str:
         if role not in KINDS:

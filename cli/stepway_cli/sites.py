@@ -22,7 +22,7 @@ SETTINGS = frozenset(
         "plan_due_hours",  # care
     }
 )
-_NAME = re.compile(r"[a-z][a-z0-9-]{1,30}")
+NAME = re.compile(r"[a-z][a-z0-9-]{1,30}")
 
 _APPLY = """
     INSERT INTO site (site, zone, settings, revision) VALUES ($1, $2, $3, $4)
@@ -31,6 +31,7 @@ _APPLY = """
     RETURNING 1"""
 _SAME = "SELECT zone = $2 AND settings = $3 AND revision = $4 FROM site WHERE site = $1"
 _NEWER = "SELECT revision > $2 FROM site WHERE site = $1"
+_CELL = "SELECT cell FROM site WHERE site = $1"
 _LIST = "SELECT site, zone, revision, cell, epoch, state FROM site ORDER BY site"
 
 
@@ -76,7 +77,7 @@ def _read(file: Path) -> SiteRecord:
 
 def check(record: SiteRecord, name: str) -> None:
     """Raises SiteError naming `name` and the field."""
-    if not isinstance(record.site, str) or not _NAME.fullmatch(record.site):
+    if not isinstance(record.site, str) or not NAME.fullmatch(record.site):
         raise SiteError(f"{name}: site: two to thirty-one lower-case letters, digits and hyphens, a letter first")
     if not isinstance(record.revision, int) or record.revision < 1:
         raise SiteError(f"{name}: revision: a whole number from 1")
@@ -117,6 +118,12 @@ async def _apply(connection: asyncpg.Connection, record: SiteRecord, keep_newer:
     if keep_newer and await connection.fetchval(_NEWER, record.site, record.revision):
         return "kept newer"
     raise SiteError(f"{record.site}: revision {record.revision} is not newer than what is registered; raise it")
+
+
+async def cell_of(url: str, site: str) -> str:
+    """The cell that runs the site, or "" of a site that there is not."""
+    async with json_connection(url) as connection:
+        return str(await connection.fetchval(_CELL, site) or "")
 
 
 async def listed(url: str) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The keys that sign tokens on this machine, and the tokens themselves: JSON Web Tokens signed with Ed25519."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from joserfc.jwk import KeyParameters, OKPKey
 from stepway_cli.local.folder import write_private
 
 ALGORITHM = "Ed25519"  # the name of RFC 9864; it retires "EdDSA", and joserfc warns about that one
+PEOPLE = "people"  # whose key signs the tokens of people
 ISSUER = "https://stepway.local"
 AUDIENCE = "stepway"
 
@@ -22,7 +23,11 @@ Kind = Literal["staff", "patient", "family"]
 
 @dataclass(frozen=True)
 class KeyFolder:
-    """`people.json` signs for people, `<service>.json` for that service, `jwks.json` is public."""
+    """`people.json` signs for people, `<service>.json` for that service.
+
+    `jwks.json` has the public half of whoever is believed, `retired.json` of whoever was: seals of the audit are older
+    than any token.
+    """
 
     path: Path
 
@@ -31,21 +36,57 @@ class KeyFolder:
         return self.path / "jwks.json"
 
     @property
+    def retired_file(self) -> Path:
+        return self.path / "retired.json"
+
+    @property
     def people_key_file(self) -> Path:
-        return self.path / "people.json"
+        return self.key_file(PEOPLE)
 
     def service_key_file(self, service: str) -> Path:
-        return self.path / f"{service}.json"
+        return self.key_file(service)
+
+    def key_file(self, name: str) -> Path:
+        return self.path / f"{name}.json"
 
     def create(self, services: Sequence[str]) -> None:
         """Make the keys that are missing, keep the others, and list the public half of all."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        keys = [_kept_key(self.people_key_file, {"kid": "people-1"})]
-        keys += [_kept_key(self.service_key_file(name), _named_for(name)) for name in services]
-        write_private(self.jwks_file, _as_json({"keys": [key.as_dict(private=False) for key in keys]}))
+        for name in (PEOPLE, *services):
+            if not self.key_file(name).exists():
+                self._write_key(name, _new_key(name, 1))
+        self._believe(*(read_key(self.key_file(name)) for name in (PEOPLE, *services)))
 
     def people_key(self) -> OKPKey:
         return read_key(self.people_key_file)
+
+    def rotate(self, name: str, *, believed: Callable[[], None]) -> str:
+        """Sign for `name` with a new key; its id. The old one is believed until it is retired.
+
+        `believed` returns when every service has seen the new public half: nobody signs with it before.
+        """
+        number = int(str(read_key(self.key_file(name)).kid).rpartition("-")[2]) + 1
+        key = _new_key(name, number)
+        self._believe(key)
+        believed()
+        self._write_key(name, key)
+        return str(key.kid)
+
+    def retire(self, name: str) -> list[str]:
+        """Believe none but the present key of `name`; the ids of the others, whose public halves are kept apart."""
+        present = read_key(self.key_file(name)).kid
+        keys = _listed(self.jwks_file)
+        old = [key for key in keys if key["kid"].rpartition("-")[0] == name and key["kid"] != present]
+        _list(self.retired_file, [*_listed(self.retired_file), *old])
+        _list(self.jwks_file, [key for key in keys if key not in old])
+        return [key["kid"] for key in old]
+
+    def _believe(self, *keys: OKPKey) -> None:
+        known = {key["kid"]: key for key in _listed(self.jwks_file)}
+        _list(self.jwks_file, list((known | {key.kid: key.as_dict(private=False) for key in keys}).values()))
+
+    def _write_key(self, name: str, key: OKPKey) -> None:
+        write_private(self.key_file(name), _as_json(key.as_dict(private=True)))
 
 
 def read_key(file: Path) -> OKPKey:
@@ -79,15 +120,18 @@ def mint(
     return jwt.encode({"alg": ALGORITHM, "kid": issuer_key.kid}, claims, issuer_key, algorithms=[ALGORITHM])
 
 
-def _named_for(service: str) -> dict[str, str]:
-    return {"kid": f"{service}-1", "stepway_service": service}
+def _new_key(name: str, number: int) -> OKPKey:
+    speaks_for = {} if name == PEOPLE else {"stepway_service": name}
+    parameters = {"use": "sig", "alg": ALGORITHM, "kid": f"{name}-{number}", **speaks_for}
+    return OKPKey.generate_key("Ed25519", cast(KeyParameters, parameters))
 
 
-def _kept_key(file: Path, names: Mapping[str, str]) -> OKPKey:
-    if not file.exists():
-        key = OKPKey.generate_key("Ed25519", cast(KeyParameters, {"use": "sig", "alg": ALGORITHM, **names}))
-        write_private(file, _as_json(key.as_dict(private=True)))
-    return read_key(file)
+def _listed(file: Path) -> list[dict[str, Any]]:
+    return list(json.loads(file.read_text())["keys"]) if file.exists() else []
+
+
+def _list(file: Path, keys: Sequence[Mapping[str, Any]]) -> None:
+    write_private(file, _as_json({"keys": keys}))
 
 
 def _as_json(content: Mapping[str, Any]) -> str:

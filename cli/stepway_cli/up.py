@@ -20,14 +20,16 @@ LOOK_SECONDS = 2.0
 NEWEST_PATIENT = "SELECT id FROM patient WHERE site = '{site}' ORDER BY id DESC LIMIT 1"
 
 
-def run_up(run: str, records: Sequence[SiteRecord], out: Console) -> None:
+def run_up(run: str, records: Sequence[SiteRecord], out: Console, cells: tuple[str, ...] = ()) -> None:
     """Until Ctrl-C or SIGTERM, which are heard while it starts, too."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    platform = Platform(folder_of(run), say=lambda step: out.print(f"  {step}"))
+    platform = Platform(folder_of(run), cells=cells, say=lambda step: out.print(f"  {step}"))
     try:
         out.print("Starting Stepway; Ctrl-C stops it")
         bring_up(platform, records)
+        if platform.cells:
+            platform.start_services(*platform.cells)
         _introduce(platform, records, out)
         while True:
             time.sleep(LOOK_SECONDS)
@@ -47,7 +49,7 @@ def _interrupt(*_: object) -> None:
 
 def _look_after(platform: Platform, out: Console) -> None:
     """What has ended by itself is started again, servers first."""
-    for name in ("postgres", "nats", "smtp", *SERVICES):
+    for name in ("postgres", "nats", "smtp", *SERVICES, *platform.cells):
         if not platform.process(name).alive:
             out.print(f"{name} ended by itself (see {platform.folder.path}/logs); starting it again")
             platform.process(name).start()
@@ -57,8 +59,8 @@ def _introduce(platform: Platform, records: Sequence[SiteRecord], out: Console) 
     address, user, _ = platform.nats_admin
     first, now = records[0].site, datetime.now(UTC)
     out.print("\n[bold]Stepway is up.[/] It listens on")
-    for name in SERVICES:
-        out.print(f"  {name:14} {platform.address(name)}  (gRPC, with reflection)")
+    for name, where in platform.addresses.items():
+        out.print(f"  {name:14} {where}  (gRPC, with reflection)")
     out.print(f"  {'NATS':14} {address}  (user {user}; stream EVENTS)")
     out.print(f"  {'texts':14} {platform.texts}\n  {'emails':14} {platform.mails}")
     out.print(f"\nTokens for {first}, valid for 12 hours:")

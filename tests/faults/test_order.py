@@ -36,8 +36,7 @@ SHUFFLES = 300 if SOAK else 8
 def peers(platform: Platform, service: str) -> Peers:
     """As one running service calls the others."""
     identity = ServiceIdentity(service, platform.keys.service_key_file(service), issuer=ISSUER, audience=AUDIENCE)
-    addresses = {name: platform.address(name) for name in platform.services}
-    return Peers(addresses, identity, telemetry.start("test", ratio=0.0), utc_now)
+    return Peers(platform.addresses, identity, telemetry.start("test", ratio=0.0), utc_now)
 
 
 def every_handler(platform: Platform) -> dict[str, Handler[Any]]:

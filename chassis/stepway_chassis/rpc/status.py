@@ -35,7 +35,8 @@ def code_of(refusal: errors.Refusal) -> grpc.StatusCode:
 def to_status(refusal: errors.Refusal) -> grpc.Status:
     """AIP-193: ErrorInfo with the reason, and BadRequest or PreconditionFailure where they fit."""
     code = code_of(refusal)
-    details = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN), *_particulars(refusal)]
+    info = error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=refusal.metadata)
+    details = [info, *_particulars(refusal)]
     status = status_pb2.Status(code=code.value[0], message=refusal.message)
     for detail in details:
         status.details.append(_packed(detail))
@@ -71,11 +72,11 @@ def from_error(error: grpc.RpcError) -> errors.Refusal | errors.PeerFailed:
     code = error.code()
     if code in _DEFECTS:
         return errors.PeerFailed(code.name)
-    reason, field = code.name, ""
+    reason, field, metadata = code.name, "", {}
     for detail in status.details if status else ():
         info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         if detail.Unpack(info):
-            reason = info.reason
+            reason, metadata = info.reason, dict(info.metadata)
         elif detail.Unpack(request) and request.field_violations:
             field = request.field_violations[0].field
-    return _REFUSALS.get(code, errors.Unavailable)(reason, error.details() or code.name, field=field)
+    return _REFUSALS.get(code, errors.Unavailable)(reason, error.details() or code.name, field=field, metadata=metadata)

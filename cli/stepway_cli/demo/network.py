@@ -41,8 +41,9 @@ class Network:
             key, now = self.platform.keys.people_key(), datetime.now(UTC)
             kind = KINDS.get(role, "staff")
             token = mint(key, who[2], kind=kind, grants={site: [role]}, now=now, lifetime=TOKEN_LIFE)
-            addresses = {service: self.platform.address(service) for service in self.platform.services}
-            self._callers[who] = Peers(addresses, Bearer(token), self.telemetry, lambda: datetime.now(UTC))
+            self._callers[who] = Peers(
+                self.platform.addresses, Bearer(token), self.telemetry, lambda: datetime.now(UTC)
+            )
         return self._callers[who]
 
     async def refused(self, caller: Peers, rpc: str, request: Message, *, site: str) -> str:

@@ -66,6 +66,10 @@ class RunFolder:
             self._ports[name] = self._settle_port(name)
         return self._ports[name]
 
+    def ports(self) -> dict[str, int]:
+        """Every port that was ever settled here, by name."""
+        return {name: int(port) for name, port in self._read("ports.json").items()}
+
     def _settle_port(self, name: str) -> int:
         known = self._read("ports.json")
         if name in known and (self._lock is None or _is_free(known[name])):

@@ -26,7 +26,7 @@ $service_users
 _SERVICE_USER = Template("""\
     { user: "$service", password: "$password", permissions: {
         publish: [$publish]
-        subscribe: ["_INBOX_$service.>"]
+        subscribe: ["_INBOX_$service.>", "$$KV.SITES.$service.>"]
     } }""")
 
 # Both forms of an ack: with and without the domain and the account.

@@ -44,12 +44,17 @@ class Platform:
         folder: Path,
         services: tuple[str, ...] = SERVICES,
         *,
+        cells: tuple[str, ...] = (),
         overrides: Mapping[str, Mapping[str, str]] | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`overrides` adds to or replaces parts of one service's environment; `say` hears what is going on."""
+        """`cells` are further processes such as "intake@west", which start when they are named.
+
+        `overrides` adds to or replaces parts of one service's environment; `say` hears what is going on.
+        """
         self.folder = RunFolder(folder)
         self.services = services
+        self.cells = cells
         self.keys = KeyFolder(self.folder.path / "keys")
         self._overrides = overrides or {}
         self._say = say
@@ -73,7 +78,7 @@ class Platform:
             raise
 
     def start_services(self, *names: str) -> None:
-        """All of them if none is named, side by side; returns when each says SERVING."""
+        """Every service if none is named, side by side; returns when each says SERVING."""
         chosen = names or self.services
         for name in chosen:
             self._launch(name)
@@ -103,7 +108,12 @@ class Platform:
         return self._running[name]
 
     def address(self, service: str) -> str:
+        """Of a service, or of one cell of it."""
         return f"127.0.0.1:{self.folder.port(service)}"
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        return {name: self.address(name) for name in (*self.services, *self.cells)}
 
     def database_url(self, service: str, role: str) -> str:
         return self.postgres.url(service, role)
@@ -133,11 +143,13 @@ class Platform:
     def texts(self) -> Path:
         return self.folder.subfolder("texts")
 
-    def environment(self, service: str) -> dict[str, str]:
-        """All that the service is told; nothing of the caller's own STEPWAY_ variables."""
+    def environment(self, name: str) -> dict[str, str]:
+        """All that a service, or a cell of it, is told; nothing of the caller's own STEPWAY_ variables."""
+        service, _, cell = name.partition("@")
         return {
             **_base_environment(),
-            "STEPWAY_LISTEN": self.address(service),
+            **({"STEPWAY_CELL": cell} if cell else {}),
+            "STEPWAY_LISTEN": self.address(name),
             "STEPWAY_DATABASE_URL": self.database_url(service, "app"),
             "STEPWAY_RELAY_DATABASE_URL": self.database_url(service, "relay"),
             "STEPWAY_KEEPER_DATABASE_URL": self.database_url(service, "keeper"),
@@ -148,8 +160,8 @@ class Platform:
             "STEPWAY_SERVICE_KEY_FILE": str(self.keys.service_key_file(service)),
             "STEPWAY_ISSUER": ISSUER,
             "STEPWAY_AUDIENCE": AUDIENCE,
-            "STEPWAY_PEERS": ",".join(f"{peer}={self.address(peer)}" for peer in self.services),
-            "STEPWAY_TRACE_FILE": str(self.folder.subfolder("traces") / f"{service}.jsonl"),
+            "STEPWAY_PEERS": ",".join(f"{peer}={address}" for peer, address in self.addresses.items()),
+            "STEPWAY_TRACE_FILE": str(self.folder.subfolder("traces") / f"{name}.jsonl"),
             "STEPWAY_REFLECTION": "true",
             **(self._channels() if service == "notifications" else {}),
             **self._overrides.get(service, {}),
@@ -192,14 +204,15 @@ class Platform:
         return self._python("smtp", "stepway_cli.local.smtp_sink", arguments, _base_environment())
 
     def _service(self, name: str) -> Process:
-        return self._python(name, f"stepway_{name}", [], self.environment(name))
+        return self._python(name, f"stepway_{name.partition('@')[0]}", [], self.environment(name))
 
     def _python(self, name: str, module: str, arguments: list[str], env: Mapping[str, str]) -> Process:
         log = self.folder.subfolder("logs") / f"{name}.log"
         return Process(name, [sys.executable, "-m", module, *arguments], env, log, cwd=self.folder.path)
 
     def _stop_services(self, deadline: float) -> None:
-        services = [self._running.pop(name) for name in self.services if name in self._running]
+        names = (*self.services, *self.cells)
+        services = [self._running.pop(name) for name in names if name in self._running]
         asked = [service for service in services if isinstance(service, Process)]
         for service in asked:
             self._say(f"Stopping {service.name}")
