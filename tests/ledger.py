@@ -1,7 +1,7 @@
 """A service of no clinic, for the chassis to run: accounts that are noted and closed, with a database of its own."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +20,7 @@ from stepway_chassis import contracts, schema
 from stepway_chassis.app import App, Runtime, Wiring
 from stepway_chassis.call import Call, Caller, Kind, Scope, current
 from stepway_chassis.database import Database
+from stepway_chassis.deliveries import Handler
 from stepway_chassis.loops import Loop
 from stepway_chassis.transaction import Tx
 from stepway_cli.tokens import AUDIENCE
@@ -67,6 +68,12 @@ message Noted {
   google.protobuf.Timestamp noted_at = 2;
   int64 line = 3;
 }
+message Counted {
+  option (stepway.events.v1.event) = {
+    noun: "account" id_field: "account_id" lane: LANE_NORMAL dataref: "stepway.ledger.v1.LedgerService/Look"
+  };
+  string account_id = 1 [(stepway.privacy.v1.public) = PUBLIC_ID];
+}
 message Closed {
   option (stepway.events.v1.event) = {
     noun: "account" id_field: "account_id" lane: LANE_URGENT dataref: "stepway.ledger.v1.LedgerService/Look"
@@ -107,6 +114,10 @@ def noted(account: Any, line: int = 0) -> Any:
     return message("Noted")(account_id=str(account), line=line)
 
 
+def counted(account: Any) -> Any:
+    return message("Counted")(account_id=str(account))
+
+
 def closed(account: Any) -> Any:
     return message("Closed")(account_id=str(account))
 
@@ -127,9 +138,14 @@ class LedgerService:
         return await self._database.query(request, self._decide)
 
 
-def an_app(decide: Decide, loops: Callable[[Runtime], Iterable[Loop]] = lambda _: ()) -> App:
+def an_app(
+    decide: Decide,
+    loops: Callable[[Runtime], Iterable[Loop]] = lambda _: (),
+    handlers: Sequence[Handler[Any]] = (),
+) -> App:
     def wire(runtime: Runtime, _: None) -> Wiring:
-        return Wiring(servicers=[LedgerService(runtime.database, decide)], loops=list(loops(runtime)))
+        servicers = [LedgerService(runtime.database, decide)]
+        return Wiring(servicers=servicers, loops=list(loops(runtime)), handlers=handlers)
 
     _compiled()
     return App("ledger", wire)

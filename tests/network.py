@@ -42,6 +42,10 @@ class Network:
     def staff(self, role: str, site: str = NORTHSIDE, subject: str = "") -> Peers:
         return self.holding(self._staff_token(role, site, subject or f"{role}-{site}"))
 
+    def forget_tokens(self) -> None:
+        """Whoever calls from now on has a token that the present key has signed."""
+        self.__dict__.pop("_tokens", None)
+
     def _staff_token(self, role: str, site: str, subject: str) -> str:
         key = (role, site, subject)
         tokens: dict[tuple[str, str, str], str] = self.__dict__.setdefault("_tokens", {})

@@ -1,5 +1,6 @@
 """The register of sites as everybody may watch it: one key a service and site, without what only services may read."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ import nats.errors
 
 from stepway_chassis.broker import SITES
 
+CONNECT_SECONDS = 3.0
 _PUBLIC = ("site", "zone", "revision", "cell", "epoch", "state")
 
 
@@ -19,7 +21,8 @@ async def spread(admin: tuple[str, str, str], rows: Mapping[str, list[dict[str, 
     """
     url, user, password = admin
     try:
-        client = await nats.connect(url, user=user, password=password, connect_timeout=2, allow_reconnect=False)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            client = await nats.connect(url, user=user, password=password)
     except (nats.errors.Error, OSError, TimeoutError):
         return False
     try:

@@ -10,6 +10,7 @@ import pytest
 from stepway_cli.bring_up import bring_up
 from stepway_cli.local.forget import forget
 from stepway_cli.local.platform import Platform
+from stepway_cli.services import SERVICES
 from stepway_cli.sites import SiteRecord, read_sites
 from tests.conftest import OVERRIDES, SOAK
 from tests.data import REPOSITORY
@@ -18,13 +19,14 @@ from tests.faults.apart import Apart
 from tests.faults.stage import Stage
 from tests.network import Network
 
+CELLS = tuple(f"{service}@west" for service in SERVICES)  # they run where a test starts them
 PAGE_AGAIN_SECONDS = 3600  # longer than a run: no ladder is climbed, unless a test wants it
 
 
 @pytest.fixture(scope="session")
 def faulty() -> Iterator[Platform]:
     folder = REPOSITORY / ".stepway" / f"faults-{os.getpid()}"
-    platform = Platform(folder, overrides=OVERRIDES)
+    platform = Platform(folder, cells=CELLS, overrides=OVERRIDES)
     bring_up(platform, [_day_and_night(record) for record in read_sites([REPOSITORY / "deploy" / "sites"])])
     try:
         yield platform

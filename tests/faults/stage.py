@@ -4,18 +4,21 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from stepway.scheduling.v1.track_pb2 import DAYPART_EVENING, DAYPART_MORNING, Daypart
+from stepway_cli import moves, sites
 from stepway_cli.local.health import is_serving
 from stepway_cli.local.process import Process
+from stepway_cli.spreading import spread
 from tests.faults import checker, load
 from tests.faults.commands import Commands
 from tests.faults.history import Command, History
@@ -111,7 +114,7 @@ class Stage:
     async def start(self, name: str) -> None:
         """Back when a server answers, or a service says SERVING."""
         await asyncio.to_thread(self.platform.process(name).start)
-        if name in self.platform.services:
+        if name in self.platform.addresses:
             await asyncio.to_thread(self.platform.wait_until_serving, name)
 
     def pids(self) -> list[int]:
@@ -121,16 +124,44 @@ class Stage:
         return int(self.network.rows(service, f"SELECT count(*) AS n FROM {query}")[0]["n"])
 
     @asynccontextmanager
-    async def replica(self, service: str) -> AsyncIterator[Process]:
-        """A second process of a service, on the same database; nobody calls it, and it does all else that one does."""
-        port = self.platform.folder.port(f"{service}-replica")
+    async def cells(self, *names: str) -> AsyncIterator[None]:
+        """Cells such as "intake@west" run in here; at the end every site is back in the cell without a name."""
+        await asyncio.to_thread(self.platform.start_services, *names)
+        try:
+            yield
+        finally:
+            for name in names:
+                for site in SITES:
+                    await self.move(site, name.partition("@")[0], "shared")
+                await self.stop(name)
+
+    async def move(self, site: str, service: str, cell: str) -> None:
+        """As `stepway sites move` does."""
+        register = self.platform.database_url(service, "registrar")
+        await moves.move(register, site, cell)
+        await spread(self.platform.nats_admin, {service: await sites.listed(register)})
+
+    @asynccontextmanager
+    async def replica(self, service: str, number: int = 1) -> AsyncIterator[Process]:
+        """Another process of a service, on the same database; nobody calls it, and it does all else that one does."""
+        name = f"{service}-replica-{number}"
         told = {
             **self.platform.environment(service),
-            "STEPWAY_LISTEN": f"127.0.0.1:{port}",
-            "STEPWAY_TRACE_FILE": str(self.platform.folder.subfolder("traces") / f"{service}-replica.jsonl"),
+            "STEPWAY_LISTEN": f"127.0.0.1:{self.platform.folder.port(name)}",
+            "STEPWAY_TRACE_FILE": str(self.traces(name)),
         }
-        log = self.platform.folder.subfolder("logs") / f"{service}-replica.log"
-        process = Process(f"{service}-replica", [sys.executable, "-m", f"stepway_{service}"], told, log)
+        async with self.process(name, [sys.executable, "-m", f"stepway_{service}"], told) as process:
+            yield process
+
+    def traces(self, name: str) -> Path:
+        return self.platform.folder.subfolder("traces") / f"{name}.jsonl"
+
+    @asynccontextmanager
+    async def process(self, name: str, argv: list[str], told: Mapping[str, str]) -> AsyncIterator[Process]:
+        """A service that the platform knows nothing of; it is told where to listen, and serves when this begins."""
+        port = int(told["STEPWAY_LISTEN"].rpartition(":")[2])
+        log = self.platform.folder.subfolder("logs") / f"{name}.log"
+        process = Process(name, argv, told, log)
         process.start()
         try:
             await asyncio.to_thread(process.wait_until, partial(is_serving, port), timeout=60)

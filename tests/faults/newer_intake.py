@@ -1,0 +1,24 @@
+"""Intake as a version to come: it says of every referral how somebody came to it; -m tests.faults.newer_intake."""
+
+import os
+from itertools import cycle
+from typing import Any
+
+from stepway_chassis.app import run
+from stepway_intake import wire
+from stepway_intake.app import APP
+
+sources = cycle(os.environ["SAYS"].split(","))
+today = wire.referral_received
+
+
+def referral_received(received: Any) -> Any:
+    event: Any = today(received)
+    event.source = type(event).DESCRIPTOR.fields_by_name["source"].enum_type.values_by_name[next(sources)].number
+    return event
+
+
+wire.referral_received = referral_received
+
+if __name__ == "__main__":
+    run(APP)

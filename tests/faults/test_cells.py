@@ -1,0 +1,115 @@
+"""Row 24 of the fault matrix: sites move from cell to cell under load; and replicas of one cell share its work."""
+
+import asyncio
+import json
+import random
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from stepway_chassis.relay import LOCKS, SHARDS
+from tests.conftest import SOAK
+from tests.faults.commands import Commands
+from tests.faults.conftest import CELLS
+from tests.faults.stage import Stage
+from tests.network import NORTHSIDE, Network
+from tests.waiting import until
+
+MOVES = 60 if SOAK else 10
+SHARE = 100 if SOAK else 22  # commands for each move
+_SHARES = (
+    f"SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted"
+    f" AND classid = {LOCKS} AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " GROUP BY pid ORDER BY n"
+)
+_WAITING = (
+    "pg_locks WHERE locktype = 'advisory' AND NOT granted AND mode = 'ExclusiveLock'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+async def test_row_24_a_site_moves_between_cells_under_load(stage: Stage, seed: int) -> None:
+    """Both cells of every service are alive; all five parts of the site move in each turn."""
+    async with stage.cells(*CELLS), stage.loaded("row 24", seed) as load:
+        for turn in range(MOVES):
+            load.issue(SHARE)
+            await load.under_way(SHARE // 4)
+            cell = ("west", "shared")[turn % 2]
+            await asyncio.gather(*(stage.move(NORTHSIDE, service, cell) for service in stage.platform.services))
+        await load.finished()
+
+
+@pytest.mark.parametrize("service", ["intake", "notifications"])
+async def test_row_24_a_cell_that_is_killed_in_the_middle_of_a_move_changes_nothing(
+    stage: Stage, seed: int, service: str
+) -> None:
+    """Once the cell that has the site, once the one that gets it: the move waits for somebody inside meanwhile."""
+    west = f"{service}@west"
+    async with stage.cells(west), stage.loaded(f"row 24, {service}", seed) as load:
+        for victim in (service, west):
+            load.issue(3 * SHARE)
+            await load.under_way(SHARE // 2)
+            async with stage.superuser(service) as inside, inside.transaction():
+                await inside.execute(f"SELECT pg_advisory_xact_lock_shared(hashtextextended('site/{NORTHSIDE}', 0))")
+                moving = asyncio.create_task(stage.move(NORTHSIDE, service, "west"))
+                await until(lambda: _waits(stage, service))
+                await stage.kill(victim)
+            await moving
+            await stage.start(victim)
+            await load.finished()
+            await stage.move(NORTHSIDE, service, "shared")
+
+
+async def _waits(stage: Stage, service: str) -> bool:
+    return stage.count(service, _WAITING) > 0
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+async def test_replicas_of_one_cell_share_its_work(stage: Stage, seed: int, replicas: int) -> None:
+    """What each has handled is read off its own trace; who publishes, off its locks."""
+    names = [f"notifications-replica-{number}" for number in range(1, replicas)]
+    async with AsyncExitStack() as stack:
+        for number in range(1, replicas):
+            await stack.enter_async_context(stage.replica("notifications", number))
+        await until(partial(_shared, stage, replicas))
+        traced = Stage(Network(stage.platform, trace_ratio=1.0), stage.history, stage.letters)
+        commands = Commands(stage.history, random.Random(seed))
+        sent = [commands.receive(NORTHSIDE) for _ in range(20 * replicas)]
+        await traced.sent(*sent)
+        await stage.settled()
+    made = _announced(stage, {command.ids["id"] for command in sent})
+    handled = [_handled(stage.traces(name)) & made for name in ("notifications", *names)]
+    print(f"\n{replicas} replicas handled {[len(events) for events in handled]} of {len(made)}")
+    assert all(handled)
+    assert sum(len(events) for events in handled) == len(made) == len(sent)
+
+
+async def _shared(stage: Stage, replicas: int) -> bool:
+    """Every shard of the relay is held, and nobody holds more than a fair share."""
+    shares = [row["n"] for row in stage.network.rows("notifications", _SHARES)]
+    return len(shares) == replicas and sum(shares) == SHARDS and max(shares) <= -(-SHARDS // replicas)
+
+
+def _announced(stage: Stage, referrals: set[str]) -> set[str]:
+    rows = stage.network.rows("intake", "SELECT event_id, aggregate_id FROM outbox WHERE aggregate_type = 'referral'")
+    return {row["event_id"] for row in rows if row["aggregate_id"] in referrals}
+
+
+def _handled(traces: Path) -> set[str]:
+    """The ids of the events that this process handled."""
+    spans = (
+        span
+        for line in traces.read_text().splitlines()
+        for resource in json.loads(line)["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+        if span["name"].startswith("process ")
+    )
+    return {
+        attribute["value"]["stringValue"]
+        for span in spans
+        for attribute in span["attributes"]
+        if attribute["key"] == "messaging.message.id"
+    }

@@ -1,0 +1,48 @@
+"""Row 22 of the fault matrix: keys are rotated under load, and no call fails."""
+
+import asyncio
+import time
+
+import pytest
+
+from stepway.intake.v1.referral_service_pb2 import ListReferralsRequest
+from stepway_chassis.errors import Unauthenticated
+from stepway_chassis.watched import LOOK_SECONDS
+from stepway_cli.tokens import PEOPLE
+from tests.faults.stage import Stage
+from tests.network import NORTHSIDE
+from tests.waiting import until
+
+SHARE = 20
+LIST = "stepway.intake.v1.ReferralService/ListReferrals"
+
+
+async def test_row_22_keys_are_rotated_and_retired_under_load_and_no_call_fails(stage: Stage, seed: int) -> None:
+    keys, before = stage.platform.keys, len(stage.history.commands)
+    old = stage.network.holding(stage.network.token("assessor", **{NORTHSIDE: ["clinician"]}))
+    async with stage.loaded("row 22", seed) as load:
+        for name in (PEOPLE, *stage.platform.services):
+            load.issue(SHARE)
+            await load.under_way(SHARE // 4)
+            await asyncio.to_thread(keys.rotate, name, believed=_seen)
+            stage.network.forget_tokens()
+            load.issue(SHARE)
+            await load.under_way(SHARE // 4)
+            await asyncio.to_thread(_seen)
+            assert keys.retire(name) == [f"{name}-1"]
+        load.issue(SHARE)
+        await load.finished()
+    heard = [reason for command in stage.history.commands[before:] for reason in command.heard]
+    assert heard == []
+
+    async def refused() -> bool:
+        with pytest.raises(Unauthenticated) as refusal:
+            await old.call(LIST, ListReferralsRequest(), site=NORTHSIDE)
+        return refusal.value.reason == "TOKEN_UNTRUSTED"
+
+    await until(refused)
+
+
+def _seen() -> None:
+    """Until every service has looked at its keys, and whoever had signed before has been answered."""
+    time.sleep(2 * LOOK_SECONDS)
