@@ -18,6 +18,7 @@ from stepway_chassis.broker import STREAM, Broker
 from stepway_chassis.deliveries import Deliveries, Delivery, Handler, Outcome
 from stepway_chassis.logs import log
 from stepway_chassis.loops import Tasks
+from stepway_chassis.turns import Turns
 
 IN_FLIGHT = 16
 URGENT_AT_ONCE = 2
@@ -62,7 +63,7 @@ class Consumers:
         at_once: int,
     ) -> None:
         """At most `at_once` events of all normal lanes are handled at a time, so that calls find a connection too."""
-        self._slots = {False: asyncio.Semaphore(at_once), True: asyncio.Semaphore(URGENT_AT_ONCE)}
+        self._turns = {False: Turns(at_once), True: Turns(URGENT_AT_ONCE)}
         self._service = service
         self._handlers = handlers
         self._broker = broker
@@ -93,7 +94,7 @@ class Consumers:
             self._broker,
             self._deliveries,
             self._pace,
-            self._slots[urgent],
+            self._turns[urgent],
         )
         self._lanes[site, urgent] = lane
         self._tasks.start(lane.name, lane.run)
@@ -118,9 +119,9 @@ class Lane:
         broker: Broker,
         deliveries: Deliveries,
         pace: Pace,
-        slots: asyncio.Semaphore,
+        turns: Turns,
     ) -> None:
-        self._slots = slots
+        self._turns = turns
         self.name = name
         self._site = site
         self._handlers = handlers
@@ -263,7 +264,7 @@ class Lane:
 
     async def _handled(self, handler: Handler[Any], delivery: Delivery) -> Outcome:
         try:
-            async with self._slots:
+            async with self._turns.taken(self._site):
                 return await self._deliveries.handle(handler, delivery)
         except Exception:
             log.error("lane.failed", lane=self.name, exc_info=True)

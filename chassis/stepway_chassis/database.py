@@ -16,10 +16,12 @@ from stepway_chassis import audit, idempotency
 from stepway_chassis.call import Call, Caller, Kind, Scope, current
 from stepway_chassis.errors import InvalidInput, NotFound, Refusal, TimedOut, Unavailable
 from stepway_chassis.transaction import Site, Tx
+from stepway_chassis.turns import Turns
 
 R = TypeVar("R", bound=Message)
 Q = TypeVar("Q", bound=Message)
 UNANSWERED_SECONDS = 35.0  # longer than any statement may take: the server is gone without a word
+PLACE_SECONDS = 5.0  # how long a transaction waits for a connection
 BACKGROUND_SECONDS = 20.0  # the statement timeout of a transaction that no caller waits for
 
 _ENTER = text(
@@ -52,18 +54,19 @@ class Database:
         nudge: Callable[[], None] = lambda: None,
     ) -> None:
         self.engine = engine(url, pool_size)
+        self._turns = Turns(pool_size)
         self._identity = Caller(service, Kind.SERVICE)
         self.cell = cell
         self._nudge = nudge
 
     @asynccontextmanager
     async def transaction(self, site: str, action: str, *, call: Call | None = None) -> AsyncIterator[Tx]:
-        """A transaction inside `site`, on behalf of `call`, or of the service itself.
+        """A transaction inside `site`, on behalf of `call`, or of the service itself; sites take turns.
 
         Raises NotFound (SITE_UNKNOWN) and Unavailable (WRONG_CELL, SITE_DRAINING, DATABASE_UNAVAILABLE).
         """
         with translated():
-            async with self.engine.begin() as connection:
+            async with self._turns.taken(site, within=PLACE_SECONDS), self.engine.begin() as connection:
                 tx = await self._entered(connection, site, action, call)
                 yield tx
             if tx.work_left:
@@ -136,7 +139,7 @@ def engine(url: str, pool_size: int) -> AsyncEngine:
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=5,
+        pool_timeout=PLACE_SECONDS,
         pool_use_lifo=True,
         hide_parameters=True,
         isolation_level="READ COMMITTED",

@@ -34,12 +34,20 @@ _AWAY = (nats.errors.Error, TimeoutError, OSError)
 _DATABASE_GONE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 _UNPUBLISHED = """
-    SELECT id, event_id, site, aggregate_type, aggregate_id, subject, headers, payload, created_at
-      FROM outbox AS o
-     WHERE shard = ANY($1::smallint[]) AND published_at IS NULL AND NOT EXISTS (
-           SELECT FROM outbox_blocked AS b WHERE b.site = o.site
-              AND b.aggregate_type = o.aggregate_type AND b.aggregate_id = o.aggregate_id)
-     ORDER BY id LIMIT $2"""
+    WITH RECURSIVE waiting (site) AS (
+        (SELECT site FROM outbox WHERE published_at IS NULL ORDER BY site LIMIT 1)
+        UNION ALL
+        SELECT (SELECT site FROM outbox AS o WHERE published_at IS NULL AND o.site > w.site ORDER BY site LIMIT 1)
+          FROM waiting AS w WHERE w.site IS NOT NULL)
+    SELECT oldest.* FROM waiting AS w CROSS JOIN LATERAL (
+        SELECT id, event_id, site, aggregate_type, aggregate_id, subject, headers, payload, created_at
+          FROM outbox AS o
+         WHERE o.site = w.site AND shard = ANY($1::smallint[]) AND published_at IS NULL AND NOT EXISTS (
+               SELECT FROM outbox_blocked AS b WHERE b.site = o.site
+                  AND b.aggregate_type = o.aggregate_type AND b.aggregate_id = o.aggregate_id)
+         ORDER BY id LIMIT greatest(1, $2 / (SELECT count(*) FROM waiting WHERE site IS NOT NULL))) AS oldest
+     ORDER BY row_number() OVER (PARTITION BY oldest.site ORDER BY oldest.id), oldest.id"""
+"""The oldest of each site, the sites in turn: a backlog of one holds up no other."""
 _MARK = """
     UPDATE outbox SET published_at = now(), stream_seq = sent.seq, attempts = attempts + 1, last_error = NULL
       FROM unnest($1::bigint[], $2::bigint[]) AS sent (id, seq) WHERE outbox.id = sent.id"""
@@ -269,7 +277,7 @@ class _Session:
                 self.shards.add(shard)
 
     async def unpublished(self) -> list[Row]:
-        """The oldest rows of the shards that are held."""
+        """The oldest rows of each site in the shards that are held, about BATCH of them."""
         return [Row(**row) for row in await self._fetch(_UNPUBLISHED, sorted(self.shards), BATCH)]
 
     async def mark(self, sent: Mapping[int, int]) -> None:

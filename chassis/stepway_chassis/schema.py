@@ -38,8 +38,9 @@ def version_2(service: str) -> Iterable[str]:
 
 
 def version_3(service: str) -> Iterable[str]:
-    """For databases that were made before: a refused entry names the cell that runs the site."""
+    """A refused entry names the cell that runs the site; the relay takes the oldest of each site."""
     yield ENTER_SITE
+    yield "CREATE INDEX outbox_waiting ON outbox (site, id) WHERE published_at IS NULL"
 
 
 # The lock comes first and the row is read by a later statement, so that a move that held the lock is seen.

@@ -24,7 +24,7 @@ from stepway_chassis.relay import LOCKS, SHARDS, Relay
 from stepway_cli.local.process import Process
 from tests.conftest import SOAK
 from tests.data import REPOSITORY
-from tests.faults.apart import EASTBAY, Apart
+from tests.faults.apart import EASTBAY, WESTBAY, Apart
 from tests.faults.commands import Commands
 from tests.faults.history import History
 from tests.faults.load import send
@@ -49,8 +49,8 @@ class Bench:
     apart: Apart
     database: Database
 
-    async def append(self, aggregate: UUID, events: int = 1) -> None:
-        async with self.database.transaction(EASTBAY, "test") as tx:
+    async def append(self, aggregate: UUID, events: int = 1, *, site: str = EASTBAY) -> None:
+        async with self.database.transaction(site, "test") as tx:
             messages = [AssessmentCompleted(assessment_id=str(aggregate), referral_id=str(uuid4()))] * events
             await outbox.append(tx, *messages, label="general")
 
@@ -265,6 +265,23 @@ async def test_an_event_that_is_refused_for_good_parks_its_aggregate_alone(bench
 
 async def _only_left(bench: Bench, rows: int) -> bool:
     return len(bench.apart.rows("intake", _UNPUBLISHED)) == rows
+
+
+async def test_the_backlog_of_one_site_holds_up_no_other(bench: Bench) -> None:
+    for _ in range(30):
+        await bench.append(uuid4(), 100)
+    await bench.append(late := uuid4(), site=WESTBAY)
+
+    async def published() -> bool:
+        where = f"aggregate_id = '{late}' AND published_at IS NOT NULL"
+        return bool(bench.apart.rows("intake", f"SELECT id FROM outbox WHERE {where}"))
+
+    async with bench.relaying(1):
+        await until(published)
+        left = len(bench.apart.rows("intake", _UNPUBLISHED))
+        await until(bench.published)
+    print(f"\nthe newest of a quiet site was published while {left} of 3000 older ones of another waited")
+    assert left > 1000
 
 
 async def test_a_stream_that_is_away_parks_nothing_however_much_waits(bench: Bench) -> None:

@@ -1,0 +1,76 @@
+"""Fairness between sites: so many at a time, and whoever is next belongs to another site than the one before."""
+
+import asyncio
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Turns:
+    """`at_once` places that sites take in turn.
+
+    One site never holds all of them while there is more than one, so that another finds a place at once; and of those
+    who wait, each site is served once before any is served again. Within a site it is first come, first served.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._free = at_once
+        self._most = max(1, at_once - at_once // 4 if at_once >= 4 else at_once - 1)
+        self._held: Counter[str] = Counter()
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @asynccontextmanager
+    async def taken(self, site: str, *, within: float | None = None) -> AsyncIterator[None]:
+        """Raises TimeoutError when no place came free for `within` seconds."""
+        await self._take(site, within)
+        try:
+            yield
+        finally:
+            self._give(site)
+
+    async def _take(self, site: str, within: float | None) -> None:
+        if self._may(site) and site not in self._waiting:
+            self._hold(site)
+            return
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(site, deque()).append(place)
+        try:
+            async with asyncio.timeout(within):
+                await place
+        except (asyncio.CancelledError, TimeoutError):
+            if place.cancelled():
+                self._leave(site, place)
+            else:  # it was given just before
+                self._give(site)
+            raise
+
+    def _may(self, site: str) -> bool:
+        return self._free > 0 and self._held[site] < self._most
+
+    def _hold(self, site: str) -> None:
+        self._free -= 1
+        self._held[site] += 1
+
+    def _give(self, site: str) -> None:
+        self._free += 1
+        self._held[site] -= 1
+        if not self._held[site]:
+            del self._held[site]
+        self._serve()
+
+    def _serve(self) -> None:
+        while found := next((site for site in self._waiting if self._may(site)), None):
+            place = self._waiting[found][0]
+            self._waiting.move_to_end(found)
+            self._leave(found, place)
+            if not place.cancelled():
+                self._hold(found)
+                place.set_result(None)
+
+    def _leave(self, site: str, place: asyncio.Future[None]) -> None:
+        """It may have left already, between its cancellation and the moment that it hears of it."""
+        waiting = self._waiting.get(site, deque())
+        if place in waiting:
+            waiting.remove(place)
+        if not waiting:
+            self._waiting.pop(site, None)
