@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from stepway_chassis import audit, logs, migrations, republishing
 from stepway_chassis.broker import ensure_stream
 from stepway_chassis.errors import PeerFailed, Refusal
+from stepway_chassis.watched import LOOK_SECONDS
 from stepway_cli import catalogue, letters, moves, referrals, report, secret_files, sites, spreading, stream, trace
 from stepway_cli.bring_up import migrations_of
 from stepway_cli.caller import calling
@@ -29,12 +31,14 @@ from stepway_cli.keeper import inside
 from stepway_cli.local.errors import LocalError
 from stepway_cli.local.health import serves
 from stepway_cli.moments import moment
-from stepway_cli.place import Place, PlaceError, place
+from stepway_cli.place import LocalRun, Place, PlaceError, place
 from stepway_cli.services import SERVICES
 from stepway_cli.sites import SiteError
+from stepway_cli.tokens import PEOPLE, KeyFolder
 from stepway_cli.up import run_up
 
 SITES = Path("deploy/sites")
+BELIEVED_SECONDS = 2 * LOOK_SECONDS  # by then every service has seen a new key
 EXPECTED = (
     LocalError,
     PlaceError,
@@ -53,6 +57,8 @@ Run = Annotated[str, typer.Option(help="The run of this machine to act on.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 Site = Annotated[str, typer.Option(help="The site to act at.")]
 Since = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="2h ago, or a time.")]
+KeyName = Annotated[str, typer.Argument(help="A service, or `people` for the local issuer.")]
+Keys = Annotated[Path | None, typer.Option("--folder", help="A folder of keys, instead of the run's.")]
 Service = Annotated[str, typer.Option(help="One service; all of them if left out.")]
 
 app = typer.Typer(
@@ -66,12 +72,14 @@ sites_app = typer.Typer(no_args_is_help=True, help="The register of sites.")
 import_app = typer.Typer(no_args_is_help=True, help="Take in what others have sent.")
 letters_app = typer.Typer(no_args_is_help=True, help="Events that could not be applied or published.")
 events_app = typer.Typer(no_args_is_help=True, help="What is on the stream.")
+keys_app = typer.Typer(no_args_is_help=True, help="What signs tokens.")
 audit_app = typer.Typer(no_args_is_help=True, help="Who did what to whose record.")
 app.add_typer(sites_app, name="sites")
 app.add_typer(import_app, name="import")
 app.add_typer(letters_app, name="dead-letters")
 app.add_typer(events_app, name="events")
 app.add_typer(audit_app, name="audit")
+app.add_typer(keys_app, name="keys")
 out = Console(highlight=False, soft_wrap=True)
 
 
@@ -342,6 +350,31 @@ def list_audit(
     found = [row for name in _chosen(service) for row in _run(listed(name))]
     newest = sorted(found, key=lambda row: row["at"], reverse=True)[:limit]
     _list(newest, report.audited, as_json)
+
+
+@keys_app.command("rotate")
+def rotate_key(name: KeyName, folder: Keys = None, run: Run = "up") -> None:
+    """Have every service believe a new key, then sign with it; the old one is believed until it is retired."""
+    made = _keys(folder, run).rotate(_key_name(name), believed=lambda: time.sleep(BELIEVED_SECONDS))
+    out.print(f"{name} signs with {made}; retire the old one when no token of it is left")
+
+
+@keys_app.command("retire")
+def retire_key(name: KeyName, folder: Keys = None, run: Run = "up") -> None:
+    """Believe none but the present key: tokens that an older one has signed are refused within a second."""
+    retired = _keys(folder, run).retire(_key_name(name))
+    out.print(f"{name}: retired {', '.join(retired) or 'nothing'}")
+
+
+def _keys(folder: Path | None, run: str) -> KeyFolder:
+    return KeyFolder(folder or LocalRun(run).folder() / "keys")
+
+
+def _key_name(name: str) -> str:
+    """Raises PlaceError."""
+    if name not in (PEOPLE, *SERVICES):
+        raise PlaceError(f"no such key; one of {', '.join((PEOPLE, *SERVICES))}")
+    return name
 
 
 def _chosen(service: str) -> tuple[str, ...]:
