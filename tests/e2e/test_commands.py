@@ -57,6 +57,12 @@ def test_an_import_that_refuses_something_says_so_and_ends_with_1(network: Netwo
         (["token", "king", "--site", "northside"], "no such role"),
         (["sites", "apply", "nowhere"], "nowhere"),
         (["dead-letters", "list", "--site", "atlantis"], "SITE_UNKNOWN"),
+        (["sites", "move", "northside", "--service", "billing", "--cell", "west"], "no such service"),
+        (["sites", "move", "northside", "--service", "intake", "--cell", "west"], "nobody serves intake in cell west"),
+        (["sites", "move", "northside", "--service", "intake", "--cell", "West!"], "a cell's name"),
+        (["sites", "move", "atlantis", "--service", "intake", "--cell", "shared"], "no such site"),
+        (["up", "--cell", "@west"], "no such service"),
+        (["keys", "rotate", "billing"], "no such key"),
         (["dead-letters", "retry", "billing", str(uuid4()), "--site", "northside"], "no such"),
         (
             ["dead-letters", "retry", "intake", "01a20062-0000-7000-8000-000000000000", "--site", "northside"],
@@ -92,6 +98,22 @@ def test_sites_traces_and_letters_are_there_for_scripts(network: Network) -> Non
     )
     stepway(network, "import", "referral", str(DEMO_DATA / "referrals"), "--site", "lakeside")
     assert json.loads(stepway(network, "trace", "latest", "--json").stdout)
+
+
+def test_a_site_that_is_where_it_should_be_is_not_moved(network: Network) -> None:
+    done = stepway(network, "sites", "move", "northside", "--service", "care", "--cell", "shared")
+    assert "care: northside is in cell shared (epoch 1)" in done.stdout
+
+
+def test_a_key_is_rotated_and_retired_and_what_was_signed_with_it_can_still_be_checked(network: Network) -> None:
+    assert "care signs with care-2" in stepway(network, "keys", "rotate", "care").stdout
+    assert "care: retired care-1" in stepway(network, "keys", "retire", "care").stdout
+    assert "care: retired nothing" in stepway(network, "keys", "retire", "care").stdout
+    keys = network.platform.keys
+    believed, retired = (json.loads(file.read_text())["keys"] for file in (keys.jwks_file, keys.retired_file))
+    assert "care-2" in {key["kid"] for key in believed}
+    assert [key["kid"] for key in retired] == ["care-1"]
+    assert not any("d" in key for key in (*believed, *retired))
 
 
 def test_migrations_may_run_again(network: Network) -> None:
