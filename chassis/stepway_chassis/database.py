@@ -74,6 +74,7 @@ class Database:
         zone, settings, _, now = (await connection.execute(_ENTER, parameters)).one()
         return Tx(
             connection,
+            self._identity.subject,
             Site(site, zone, settings),
             caller=call.caller if call else self._identity,
             scope=call.scope if call else Scope.SITE,
