@@ -22,6 +22,7 @@ from stepway_chassis.call import Call, Caller, Kind, Scope, current
 from stepway_chassis.database import Database
 from stepway_chassis.loops import Loop
 from stepway_chassis.transaction import Tx
+from stepway_cli.services import SERVICES
 from stepway_cli.tokens import AUDIENCE
 from tests.data import REPOSITORY
 from tests.network import Network
@@ -144,8 +145,14 @@ class Ledger:
 
     async def create(self) -> None:
         self.network.platform.postgres.provision("ledger")
+        self.network.platform.keys.create((*SERVICES, "ledger"))
         owner = await asyncpg.connect(self.url("owner"))
-        for statement in (*schema.version_1("ledger"), *schema.version_2("ledger"), *_accounts()):
+        for statement in (
+            *schema.version_1("ledger"),
+            *schema.version_2("ledger"),
+            *schema.version_4("ledger"),
+            *_accounts(),
+        ):
             await owner.execute(statement)
         await owner.close()
         rows = [(SITE, "shared"), (OTHER_SITE, "shared"), (FAR_SITE, FAR_CELL)]
@@ -174,6 +181,7 @@ class Ledger:
             "nats_url": address,
             "nats_user": user,
             "nats_password": password,
+            "service_key_file": str(self.network.platform.keys.service_key_file("ledger")),
             "audience": AUDIENCE,
             "drain_seconds": "2",
             **changes,

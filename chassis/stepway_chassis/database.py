@@ -53,6 +53,7 @@ class Database:
         self.engine = engine(url, pool_size)
         self._identity = Caller(service, Kind.SERVICE)
         self.cell = cell
+        self.unsealed: set[str] = set()  # sites whose audit this process may have written to since it was sealed
         self._nudge = nudge
 
     @asynccontextmanager
@@ -61,12 +62,17 @@ class Database:
 
         Raises NotFound (SITE_UNKNOWN) and Unavailable (WRONG_CELL, SITE_DRAINING, DATABASE_UNAVAILABLE).
         """
-        with translated():
-            async with self.engine.begin() as connection:
-                tx = await self._entered(connection, site, action, call)
-                yield tx
-            if tx.work_left:
-                self._nudge()
+        tx: Tx | None = None
+        try:
+            with translated():
+                async with self.engine.begin() as connection:
+                    tx = await self._entered(connection, site, action, call)
+                    yield tx
+        finally:  # also when it is not known whether it was committed
+            if tx and tx.audited:
+                self.unsealed.add(site)
+        if tx and tx.work_left:
+            self._nudge()
 
     async def _entered(self, connection: AsyncConnection, site: str, action: str, call: Call | None) -> Tx:
         seconds = call.remaining() if call else BACKGROUND_SECONDS

@@ -17,6 +17,7 @@ from stepway_chassis.errors import Unauthenticated
 
 ALGORITHM = "Ed25519"
 TRUSTED_ALGORITHMS = [ALGORITHM, "ES256", "RS256"]  # what OIDC issuers sign with; never a shared secret, never none
+TOKEN_TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})  # what else a key has signed is no token
 LEEWAY = timedelta(seconds=10)
 SERVICE_TOKEN_LIFE = timedelta(minutes=5)
 LAST_MOMENT = 1e11  # the year 5138
@@ -51,6 +52,8 @@ class Verifier:
             decoded = jwt.decode(token, self._keys, algorithms=TRUSTED_ALGORITHMS)
         except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise Unauthenticated("TOKEN_UNTRUSTED", "No key that Stepway trusts has signed this token.") from None
+        if str(decoded.header.get("typ", "")).lower() not in TOKEN_TYPES:
+            raise Unauthenticated("TOKEN_UNTRUSTED", "What was signed there is no token.")
         return dict(decoded.header), dict(decoded.claims)
 
     def _check_claims(self, claims: dict[str, Any], now: datetime) -> None:
