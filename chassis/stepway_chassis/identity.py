@@ -24,6 +24,8 @@ LAST_MOMENT = 1e11  # the year 5138
 SUBJECT = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SERVICE_MEMBER = "stepway_service"  # a key with this member speaks for that service and for nobody else
 
+RETIRED_MEMBER = "stepway_retired"  # a key with this member opens the seals that it has signed, and no token
+
 
 class Verifier:
     """Checks tokens against a local key set.
@@ -33,9 +35,9 @@ class Verifier:
     """
 
     def __init__(self, jwks_file: Path, *, issuer: str, audience: str) -> None:
-        document = json.loads(jwks_file.read_text())
-        self._keys = KeySet.import_key_set(document)
-        self._service_of = {key["kid"]: key.get(SERVICE_MEMBER) for key in document["keys"]}
+        keys = [key for key in json.loads(jwks_file.read_text())["keys"] if not key.get(RETIRED_MEMBER)]
+        self._keys = KeySet.import_key_set({"keys": keys})
+        self._service_of = {key["kid"]: key.get(SERVICE_MEMBER) for key in keys}
         self._issuer = issuer
         self._audience = audience
 
