@@ -16,6 +16,7 @@ from stepway_cli import stream
 from stepway_cli.tampering import Finding, Walk
 
 BATCH = 1000
+LOWEST = -(2**63)  # a number below 1 is no number of ours, and a row that has one must not hide behind it
 Heads = Mapping[tuple[str, str], Mapping[int, set[bytes]]]
 
 _SITES = "SELECT site FROM site"
@@ -128,7 +129,7 @@ async def _account(connection: asyncpg.Connection, service: str, site: str, head
 
 
 async def _walk(connection: asyncpg.Connection, site: str, walk: Walk, oldest_unsealed: datetime | None) -> None:
-    last = 0
+    last = LOWEST
     while rows := await connection.fetch(_ROWS, site, last, BATCH):
         seals = await connection.fetch(_SEALS, site, last, rows[-1]["seq"])
         last = rows[-1]["seq"]

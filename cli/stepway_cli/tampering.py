@@ -39,7 +39,7 @@ _SAYS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """About the rows `first` to `last`; 0 is a row without a number."""
+    """About the rows `first` to `last`; a backdated row 0 has no number yet."""
 
     kind: Kind
     first: int
@@ -53,7 +53,8 @@ class Finding:
 
     @property
     def text(self) -> str:
-        rows = "unsealed row" if not self.first else f"row {self.first}"
+        unsealed = self.kind is Kind.BACKDATED_ROW and not self.first
+        rows = "unsealed row" if unsealed else f"row {self.first}"
         rows += f" to {self.last}" if self.last != self.first else ""
         return f"{self.kind}  {rows}: {_SAYS[self.kind]} {self.witness}".strip()
 

@@ -264,6 +264,8 @@ def inserted(seq: int) -> str:
         pytest.param([f"{UNSEAL} > 8"], {(Kind.UNSIGNED_ROW, 9, 12)}, id="delete the last seal"),
         pytest.param([*MAKE_ROOM, inserted(7)], {(Kind.INSERTED_ROW, 7, 7)}, id="insert in the middle"),
         pytest.param([inserted(13)], {(Kind.EDITED_ROW, 13, 13), (Kind.UNSIGNED_ROW, 13, 13)}, id="insert at the end"),
+        pytest.param([inserted(0)], {(Kind.INSERTED_ROW, 0, 0)}, id="insert before the first"),
+        pytest.param([inserted(-7)], {(Kind.INSERTED_ROW, -7, -7)}, id="insert below zero"),
         pytest.param([SLIPPED_IN], {(Kind.BACKDATED_ROW, 0, 0)}, id="insert unsealed"),
         pytest.param([TAKE_BACK], {(Kind.MISSING_ROW, 6, 6), (Kind.BACKDATED_ROW, 0, 0)}, id="take back"),
     ],
