@@ -32,7 +32,7 @@ from stepway_chassis.telemetry import Telemetry
 
 READY_SECONDS = 1.0
 WELCOME_SECONDS = 5.0
-SEAL_SECONDS = 2.0
+SEAL_SECONDS = 1.0
 RELAY_SECONDS = 2.0
 CLOSE_SECONDS = 3.0
 
