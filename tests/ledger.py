@@ -23,6 +23,7 @@ from stepway_chassis.database import Database
 from stepway_chassis.deliveries import Handler
 from stepway_chassis.loops import Loop
 from stepway_chassis.transaction import Tx
+from stepway_cli.services import SERVICES
 from stepway_cli.tokens import AUDIENCE
 from tests.data import REPOSITORY
 from tests.network import Network
@@ -160,6 +161,7 @@ class Ledger:
 
     async def create(self) -> None:
         self.network.platform.postgres.provision("ledger")
+        self.network.platform.keys.create((*SERVICES, "ledger"))
         owner = await asyncpg.connect(self.url("owner"))
         for statement in (*_versions(), *_accounts()):
             await owner.execute(statement)
@@ -190,6 +192,7 @@ class Ledger:
             "nats_url": address,
             "nats_user": user,
             "nats_password": password,
+            "service_key_file": str(self.network.platform.keys.service_key_file("ledger")),
             "audience": AUDIENCE,
             "drain_seconds": "2",
             **changes,
@@ -213,7 +216,7 @@ class Ledger:
 
 def _versions() -> Iterable[str]:
     """The chassis's tables as a service has them by now."""
-    for version in (schema.version_1, schema.version_2, schema.version_3):
+    for version in (schema.version_1, schema.version_2, schema.version_3, schema.version_4):
         yield from version("ledger")
 
 

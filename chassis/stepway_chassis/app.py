@@ -24,12 +24,16 @@ from stepway_chassis.loops import Loop, Rounds, Tasks
 from stepway_chassis.relay import Relay
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.rpc.server import Gate, Server
+from stepway_chassis.sealing import Sealer
+from stepway_chassis.seals import SealKeys, Signer
 from stepway_chassis.settings import Settings, SettingsError, read
 from stepway_chassis.sites import Sites
 from stepway_chassis.telemetry import Telemetry
+from stepway_chassis.watched import Watched
 
 READY_SECONDS = 1.0
 WELCOME_SECONDS = 5.0
+SEAL_SECONDS = 1.0
 RELAY_SECONDS = 2.0
 CLOSE_SECONDS = 3.0
 
@@ -122,11 +126,14 @@ class Service:
         self.consumers = Consumers(self.app.name, wiring.handlers, self.broker, deliveries, pace, at_once=at_once)
         own = [dead_letters.retrying(self.database, deliveries, wiring.handlers), retention.forgetting(self.keeper)]
         self.rounds = [Rounds(loop, self.database) for loop in (*wiring.loops, *own)]
+        keys, signer = Watched(settings.jwks_file, SealKeys).now, Signer(settings.service_key_file)
+        self.sealer = Sealer(self.database, self.keeper, signer, keys, self.now, seconds=settings.seal_seconds)
         self.sites = Sites(self.database, settings.cell, settings.sites_seconds, self._sites_changed)
         self.broker.hear(f"$KV.{SITES}.{self.app.name}.>", self.sites.nudge)
 
     def _start_tasks(self) -> None:
         self._relaying = self._tasks.start("relay", self.relay.run)
+        self._sealing = self._tasks.start("sealer", self.sealer.run)
         self._tasks.start("sites", self.sites.run)
         self._tasks.start("ready", self._tell_readiness)
         for rounds in self.rounds:
@@ -149,6 +156,7 @@ class Service:
                 async with self.database.transaction(site, "welcome") as tx:
                     await loops.wake(tx, retention.LOOP, tx.now)
                     await dead_letters.retry_newer(tx)
+                self.sealer.look_at(site)
                 return
             except Refusal as refusal:
                 log.warning("site.unwelcomed", site=site, reason=refusal.reason)
@@ -166,11 +174,13 @@ class Service:
             await asyncio.sleep(READY_SECONDS)
 
     async def stop(self) -> None:
-        """Say no, stop pulling, finish what was begun, publish what was committed, close."""
+        """Say no, stop pulling, finish what was begun, seal it, publish what was committed, close."""
         grace = self.settings.drain_seconds
         await self.server.leaving()
         background = (self.consumers.stop(), *(rounds.stop() for rounds in self.rounds))
         await asyncio.gather(self.server.stop(grace), _at_most(grace, asyncio.gather(*background)))
+        self.sealer.stop()
+        await _at_most(SEAL_SECONDS, asyncio.shield(self._sealing))
         self.relay.stop()
         await _at_most(RELAY_SECONDS, asyncio.shield(self._relaying))
         await self._tasks.stop()

@@ -58,10 +58,16 @@ class EventRule:
     id_field: str
     urgent: bool
     dataref: str
+    every_service: bool
 
     @property
     def service(self) -> str:
-        return self.type.split(".")[1]
+        """Whose event it is, as a subject is filtered by it."""
+        return "*" if self.every_service else self.type.split(".")[1]
+
+    def said_by(self, running: str) -> str:
+        """The service whose name the event carries, when `running` announces it."""
+        return running if self.every_service else self.service
 
     @property
     def token(self) -> str:
@@ -127,6 +133,7 @@ def event_rule(message: Any) -> EventRule:
         id_field=declared.id_field,
         urgent=declared.lane == events_pb2.LANE_URGENT,
         dataref=declared.dataref,
+        every_service=declared.every_service,
     )
 
 
@@ -182,11 +189,18 @@ def _event_faults(message: Descriptor) -> Iterator[str]:
         yield f"{message.full_name}: say which lane it waits in"
     if not rule.noun or not _is_uuid(message.fields_by_name.get(rule.id_field)):
         yield f"{message.full_name}: name the aggregate and the field that holds its id, a UUID"
-    service, _, method = rule.dataref.partition("/")
-    try:
-        descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]
-    except KeyError:
+    if rule.every_service and rule.dataref:
+        yield f"{message.full_name}: an event of every service has no dataref"
+    if not rule.every_service and not _is_rpc(rule.dataref):
         yield f"{message.full_name}: dataref names no RPC"
+
+
+def _is_rpc(name: str) -> bool:
+    service, _, method = name.partition("/")
+    try:
+        return method in descriptor_pool.Default().FindServiceByName(service).methods_by_name
+    except KeyError:
+        return False
 
 
 def _is_phi(field: FieldDescriptor) -> bool:

@@ -57,6 +57,7 @@ class Database:
         self._turns = Turns(pool_size)
         self._identity = Caller(service, Kind.SERVICE)
         self.cell = cell
+        self.unsealed: set[str] = set()  # sites whose audit this process may have written to since it was sealed
         self._nudge = nudge
 
     @asynccontextmanager
@@ -65,12 +66,17 @@ class Database:
 
         Raises NotFound (SITE_UNKNOWN) and Unavailable (WRONG_CELL, SITE_DRAINING, DATABASE_UNAVAILABLE).
         """
-        with translated():
-            async with self._turns.taken(site, within=PLACE_SECONDS), self.engine.begin() as connection:
-                tx = await self._entered(connection, site, action, call)
-                yield tx
-            if tx.work_left:
-                self._nudge()
+        tx: Tx | None = None
+        try:
+            with translated():
+                async with self._turns.taken(site, within=PLACE_SECONDS), self.engine.begin() as connection:
+                    tx = await self._entered(connection, site, action, call)
+                    yield tx
+        finally:  # also when it is not known whether it was committed
+            if tx and tx.audited:
+                self.unsealed.add(site)
+        if tx and tx.work_left:
+            self._nudge()
 
     async def _entered(self, connection: AsyncConnection, site: str, action: str, call: Call | None) -> Tx:
         seconds = call.remaining() if call else BACKGROUND_SECONDS
@@ -78,6 +84,7 @@ class Database:
         zone, settings, _, now = (await connection.execute(_ENTER, parameters)).one()
         return Tx(
             connection,
+            self._identity.subject,
             Site(site, zone, settings),
             caller=call.caller if call else self._identity,
             scope=call.scope if call else Scope.SITE,

@@ -19,11 +19,13 @@ from stepway_chassis.watched import Watched
 
 ALGORITHM = "Ed25519"
 TRUSTED_ALGORITHMS = [ALGORITHM, "ES256", "RS256"]  # what OIDC issuers sign with; never a shared secret, never none
+TOKEN_TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})  # what else a key has signed is no token
 LEEWAY = timedelta(seconds=10)
 SERVICE_TOKEN_LIFE = timedelta(minutes=5)
 LAST_MOMENT = 1e11  # the year 5138
 SUBJECT = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SERVICE_MEMBER = "stepway_service"  # a key with this member speaks for that service and for nobody else
+RETIRED_MEMBER = "stepway_retired"  # a key with this member opens the seals that it has signed, and no token
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Trusted:
 
 
 def _trusted(text: str) -> Trusted:
-    document = json.loads(text)
-    return Trusted(KeySet.import_key_set(document), {key["kid"]: key.get(SERVICE_MEMBER) for key in document["keys"]})
+    keys = [key for key in json.loads(text)["keys"] if not key.get(RETIRED_MEMBER)]
+    return Trusted(KeySet.import_key_set({"keys": keys}), {key["kid"]: key.get(SERVICE_MEMBER) for key in keys})
 
 
 class Verifier:
@@ -65,6 +67,8 @@ class Verifier:
             decoded = jwt.decode(token, keys, algorithms=TRUSTED_ALGORITHMS)
         except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise Unauthenticated("TOKEN_UNTRUSTED", "No key that Stepway trusts has signed this token.") from None
+        if str(decoded.header.get("typ", "")).lower() not in TOKEN_TYPES:
+            raise Unauthenticated("TOKEN_UNTRUSTED", "What was signed there is no token.")
         return dict(decoded.header), dict(decoded.claims)
 
     def _check_claims(self, claims: dict[str, Any], now: datetime) -> None:

@@ -57,7 +57,7 @@ async def _append_chain(tx: Tx, noun: str, aggregate: UUID, chain: list[tuple[Ev
         event_id = uuid7(tx.now)
         headers = _headers(tx, rule, aggregate, event_id, number, last_by_type.get(rule.type, 0))
         last_by_type[rule.type] = number
-        subject = f"evt.v1.{tx.site.name}.{label}.{rule.service}.{rule.token}"
+        subject = f"evt.v1.{tx.site.name}.{label}.{rule.said_by(tx.service)}.{rule.token}"
         rows.append(
             {**head, "event_id": event_id, "seq": number, "subject": subject, "at": tx.now}
             | {"headers": json.dumps(headers), "payload": MessageToJson(message, indent=None).encode()}
@@ -71,7 +71,7 @@ def _headers(tx: Tx, rule: EventRule, aggregate: UUID, event_id: UUID, number: i
         "ce-specversion": "1.0",
         "ce-id": str(event_id),
         "ce-type": rule.type,
-        "ce-source": f"/sites/{tx.site.name}/{rule.service}/{rule.noun}/{aggregate}",
+        "ce-source": f"/sites/{tx.site.name}/{rule.said_by(tx.service)}/{rule.noun}/{aggregate}",
         "ce-subject": str(aggregate),
         "ce-time": tx.now.isoformat().replace("+00:00", "Z"),
         "ce-datacontenttype": "application/json",
@@ -80,8 +80,9 @@ def _headers(tx: Tx, rule: EventRule, aggregate: UUID, event_id: UUID, number: i
         "ce-prevsequence": f"{previous:020d}",
         "ce-partitionkey": str(aggregate),
         "ce-correlationid": tx.correlation or str(aggregate),
-        "ce-dataref": rule.dataref,
     }
+    if rule.dataref:
+        attributes["ce-dataref"] = rule.dataref
     if tx.causation:
         attributes["ce-causationid"] = tx.causation
     context: dict[str, Any] = {}

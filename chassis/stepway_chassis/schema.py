@@ -5,6 +5,8 @@ from collections.abc import Iterable
 EXEMPT = frozenset({"alembic_version", "site", "work"})  # the tables without row-level security
 OWN_SITE = "site = NULLIF(current_setting('app.site', true), '')"
 
+_WRITTEN = ("site", "actor", "actor_kind", "action", "people", "purpose", "outcome", "reason", "trace_id")
+
 
 def protect(service: str, table: str, app: str, *, keeper: str = "") -> list[str]:
     """SQL that closes `table` to other sites and grants `app` and `keeper` the named rights on it."""
@@ -41,6 +43,28 @@ def version_3(service: str) -> Iterable[str]:
     """A refused entry names the cell that runs the site; the relay takes the oldest of each site."""
     yield ENTER_SITE
     yield "CREATE INDEX outbox_waiting ON outbox (site, id) WHERE published_at IS NULL"
+
+
+def version_4(service: str) -> Iterable[str]:
+    """The audit's rows numbered and chained, and the seals over them."""
+    yield "ALTER TABLE audit ADD COLUMN seq bigint, ADD COLUMN hash bytea, ADD UNIQUE (site, seq)"
+    yield "CREATE INDEX audit_unsealed ON audit (site, id) WHERE seq IS NULL"
+    yield f"GRANT UPDATE (seq, hash) ON audit TO {service}_keeper"
+    # The database alone says which row it is and when it was written.
+    yield f"REVOKE INSERT ON audit FROM {service}_app"
+    yield f"GRANT INSERT ({', '.join(_WRITTEN)}) ON audit TO {service}_app"
+    yield """
+        CREATE TABLE audit_seal (
+            site text NOT NULL,
+            seq bigint NOT NULL,
+            hash bytea NOT NULL,
+            head text NOT NULL,
+            sealed_at timestamptz NOT NULL,
+            PRIMARY KEY (site, seq)
+        )"""
+    yield from protect(service, "audit_seal", "SELECT", keeper="SELECT, INSERT")
+    yield f"GRANT SELECT, INSERT, UPDATE ON event_head TO {service}_keeper"
+    yield f"GRANT INSERT ON outbox TO {service}_keeper"
 
 
 # The lock comes first and the row is read by a later statement, so that a move that held the lock is seen.

@@ -36,6 +36,7 @@ class Settings:
     trace_ratio: float = 1.0
     pool_size: int = 10
     sites_seconds: float = 5.0
+    seal_seconds: float = 10.0
     relay_poll_seconds: float = 0.5
     publish_seconds: float = 5.0
     ack_wait_seconds: float = 30.0

@@ -31,6 +31,7 @@ class Tx:
     """
 
     connection: AsyncConnection
+    service: str
     site: Site
     caller: Caller
     scope: Scope
@@ -42,6 +43,7 @@ class Tx:
     people: list[UUID] = field(default_factory=list)
     concerned: bool = False
     work_left: bool = False  # the relay or a loop has something to do after the commit
+    audited: bool = False  # the sealer has something to do after the commit
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return await self.connection.execute(statement, parameters)

@@ -8,16 +8,18 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
+from stepway.audit.v1 import events_pb2 as audit
 from stepway.care.v1 import events_pb2 as care
 from stepway.events.v1 import events_pb2 as options
 from stepway.family.v1 import events_pb2 as family
 from stepway.intake.v1 import events_pb2 as intake
 from stepway.notifications.v1 import events_pb2 as notifications
+from stepway.privacy.v1 import privacy_pb2 as privacy
 from stepway.scheduling.v1 import events_pb2 as scheduling
 from stepway_chassis.contracts import EventRule, event_rule
 from stepway_cli.listeners import handlers
 
-_CONTRACTS = (intake, scheduling, care, family, notifications)
+_CONTRACTS = (intake, scheduling, care, family, notifications, audit)
 _MESSAGES = 4  # the number of message_type in a FileDescriptorProto, where comments are found
 _HEAD = """\
 # The events
@@ -49,8 +51,9 @@ def _section(message: Descriptor, comments: Mapping[str, str], listeners: Mappin
     rule = event_rule(message)
     lane = "urgent" if rule.urgent else "normal"
     yield f"## {message.name}\n\n{comments[message.full_name]}\n"
-    yield f"`{rule.type}` · subject `evt.v1.<site>.<label>.{rule.service}.{rule.token}` · {lane} lane"
-    yield f"· about one {rule.noun.replace('_', ' ')} · detail from `{rule.dataref}`\n"
+    yield f"`{rule.type}` · subject `evt.v1.<site>.<label>.{rule.said_by('<service>')}.{rule.token}` · {lane} lane"
+    detail = f"detail from `{rule.dataref}`" if rule.dataref else "every service says it of itself"
+    yield f"· about one {rule.noun.replace('_', ' ')} · {detail}\n"
     yield "| field | is | |\n|---|---|---|"
     yield from (_field(field, rule, comments) for field in message.fields)
     heard = listeners[rule.type]
@@ -67,6 +70,9 @@ def _kind(field: FieldDescriptor) -> str:
         return "time" if field.message_type.name == "Timestamp" else field.message_type.name.lower()
     if field.type != FieldDescriptor.TYPE_STRING:
         return "number"
+    declared: Any = field.GetOptions()
+    if declared.Extensions[privacy.public] == privacy.PUBLIC_SEAL:
+        return "signed statement"
     return "id" if field.name.endswith("_id") else "subject of a token"
 
 

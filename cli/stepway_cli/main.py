@@ -21,8 +21,21 @@ from sqlalchemy.exc import DBAPIError
 from stepway_chassis import audit, logs, migrations, republishing
 from stepway_chassis.broker import ensure_stream
 from stepway_chassis.errors import PeerFailed, Refusal
+from stepway_chassis.seals import SealKeys
 from stepway_chassis.watched import LOOK_SECONDS
-from stepway_cli import catalogue, letters, moves, referrals, report, secret_files, sites, spreading, stream, trace
+from stepway_cli import (
+    audits,
+    catalogue,
+    letters,
+    moves,
+    referrals,
+    report,
+    secret_files,
+    sites,
+    spreading,
+    stream,
+    trace,
+)
 from stepway_cli.bring_up import migrations_of
 from stepway_cli.caller import calling
 from stepway_cli.demo.run import Failed, run_demo
@@ -375,6 +388,29 @@ def _key_name(name: str) -> str:
     if name not in (PEOPLE, *SERVICES):
         raise PlaceError(f"no such key; one of {', '.join((PEOPLE, *SERVICES))}")
     return name
+
+
+@audit_app.command("verify")
+def verify_audit(
+    site: Annotated[str, typer.Option(help="One site; all of them if left out.")] = "",
+    service: Service = "",
+    as_json: AsJson = False,
+    run: Run = "up",
+) -> None:
+    """Whether the audit is still what was sealed: rows, chain, signatures, stream. Ends with 1 if it was tampered with.
+
+    Says how much is not sealed yet: of that, nobody can tell.
+    """
+    where = place(run)
+    keepers = {name: where.database_url(name, "keeper") for name in _chosen(service)}
+    found = _run(audits.verify(keepers, stream.Admin(*where.nats_admin()), SealKeys(where.jwks()), site))
+    if as_json:
+        print(audits.as_json(found))
+    else:
+        out.print(report.table(audits.summary(found.accounts)))
+        print("\n".join(audits.lines(found)) or "nothing was touched")
+    if found.touched:
+        raise typer.Exit(1)
 
 
 def _chosen(service: str) -> tuple[str, ...]:

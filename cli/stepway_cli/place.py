@@ -42,6 +42,9 @@ class Place(Protocol):
     def nats_admin(self) -> tuple[str, str, str]:
         """Address, user, password."""
 
+    def jwks(self) -> str:
+        """The public keys of the services, as a JSON Web Key Set."""
+
     def folder(self) -> Path:
         """Where traces are."""
 
@@ -84,6 +87,9 @@ class LocalRun:
         run = self._run()
         return f"nats://127.0.0.1:{run.port('nats')}", "admin", run.secret("nats_admin")
 
+    def jwks(self) -> str:
+        return KeyFolder(self.folder() / "keys").jwks_file.read_text(encoding="utf-8")
+
     def _run(self) -> RunFolder:
         return RunFolder(self.folder())
 
@@ -106,6 +112,9 @@ class Servers:
 
     def nats_admin(self) -> tuple[str, str, str]:
         return self._get("STEPWAY_NATS_URL"), self._get("STEPWAY_NATS_USER"), self._get("STEPWAY_NATS_PASSWORD")
+
+    def jwks(self) -> str:
+        return self._get("STEPWAY_JWKS")
 
     def folder(self) -> Path:
         return Path(self._get("STEPWAY_TRACES"))

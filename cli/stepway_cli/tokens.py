@@ -11,6 +11,7 @@ from uuid import uuid4
 from joserfc import jwt
 from joserfc.jwk import KeyParameters, OKPKey
 
+from stepway_chassis.identity import RETIRED_MEMBER
 from stepway_cli.local.folder import write_private
 
 ALGORITHM = "Ed25519"  # the name of RFC 9864; it retires "EdDSA", and joserfc warns about that one
@@ -23,10 +24,9 @@ Kind = Literal["staff", "patient", "family"]
 
 @dataclass(frozen=True)
 class KeyFolder:
-    """`people.json` signs for people, `<service>.json` for that service.
+    """`people.json` signs for people, `<service>.json` for that service, `jwks.json` is public.
 
-    `jwks.json` has the public half of whoever is believed, `retired.json` of whoever was: seals of the audit are older
-    than any token.
+    A key that was retired stays in it, marked as such: seals of the audit are older than any token.
     """
 
     path: Path
@@ -34,10 +34,6 @@ class KeyFolder:
     @property
     def jwks_file(self) -> Path:
         return self.path / "jwks.json"
-
-    @property
-    def retired_file(self) -> Path:
-        return self.path / "retired.json"
 
     @property
     def people_key_file(self) -> Path:
@@ -73,12 +69,13 @@ class KeyFolder:
         return str(key.kid)
 
     def retire(self, name: str) -> list[str]:
-        """Believe none but the present key of `name`; the ids of the others, whose public halves are kept apart."""
+        """Believe no token of any but the present key of `name`; the ids of those that were believed until now."""
         present = read_key(self.key_file(name)).kid
         keys = _listed(self.jwks_file)
-        old = [key for key in keys if key["kid"].rpartition("-")[0] == name and key["kid"] != present]
-        _list(self.retired_file, [*_listed(self.retired_file), *old])
-        _list(self.jwks_file, [key for key in keys if key not in old])
+        old = [key for key in keys if _is_of(name, key) and key["kid"] != present and RETIRED_MEMBER not in key]
+        for key in old:
+            key[RETIRED_MEMBER] = True
+        _list(self.jwks_file, keys)
         return [key["kid"] for key in old]
 
     def _believe(self, *keys: OKPKey) -> None:
@@ -118,6 +115,10 @@ def mint(
         "jti": str(uuid4()),
     }
     return jwt.encode({"alg": ALGORITHM, "kid": issuer_key.kid}, claims, issuer_key, algorithms=[ALGORITHM])
+
+
+def _is_of(name: str, key: Mapping[str, Any]) -> bool:
+    return str(key["kid"]).rpartition("-")[0] == name
 
 
 def _new_key(name: str, number: int) -> OKPKey:

@@ -10,6 +10,8 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 
+from stepway.audit.v1.events_pb2 import AuditSealed
+from stepway.intake.v1.events_pb2 import ReferralReceived
 from stepway_chassis.contracts import ContractError, event_rule, faults, rules_of
 from stepway_chassis.rpc.server import Server
 from tests.contract import gate
@@ -82,6 +84,7 @@ def compiled(folder: Path, text: str) -> FileDescriptor:
         event(""),
         event("google.protobuf.Timestamp at = 2; google.protobuf.Duration late = 3; int64 count = 4; bool urgent = 5;"),
         event('string by = 2 [(stepway.privacy.v1.public) = PUBLIC_ID, (buf.validate.field).string.pattern = "^a$"];'),
+        event("", option='lane: LANE_NORMAL noun: "thing" id_field: "id" every_service: true'),
         "message Holder { AskRequest asked = 1; google.protobuf.Timestamp at = 2; double share = 3; }",
     ],
 )
@@ -154,11 +157,18 @@ def test_a_contract_that_keeps_the_rules_has_no_fault(tmp_path: Path, text: str)
         (event("", option=EVENT.replace("ListRiskFlags", "ListRisks")), "Happened: dataref names no RPC"),
         (event("", option=EVENT.replace("RiskService/", "RisksService/")), "Happened: dataref names no RPC"),
         (event("", option='noun: "thing" id_field: "id"'), "Happened: dataref names no RPC"),
+        (event("", option=f"{EVENT} every_service: true"), "Happened: an event of every service has no dataref"),
     ],
 )
 def test_a_contract_that_breaks_a_rule_is_named(tmp_path: Path, text: str, fault: str) -> None:
     found = faults([compiled(tmp_path, text)])
     assert [each for each in found if each.startswith(f"stepway.broken.v1.{fault}")], found
+
+
+def test_an_event_of_every_service_is_said_by_the_one_that_runs() -> None:
+    ours, of_intake = event_rule(AuditSealed.DESCRIPTOR), event_rule(ReferralReceived.DESCRIPTOR)
+    assert (ours.said_by("care"), ours.service) == ("care", "*")
+    assert (of_intake.said_by("care"), of_intake.service) == ("intake", "intake")
 
 
 def test_a_message_that_is_no_event_has_no_event_rule(tmp_path: Path) -> None:

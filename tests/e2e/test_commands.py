@@ -12,8 +12,10 @@ from uuid import uuid4
 
 import pytest
 
+from stepway.care.v1.treatment_plan_service_pb2 import ListTreatmentPlansRequest
 from stepway_cli.local.forget import forget
 from stepway_cli.services import SERVICES
+from stepway_cli.sites import SiteRecord, apply
 from tests.cases import a_case
 from tests.data import DEMO_DATA, REPOSITORY
 from tests.network import LAKESIDE, NORTHSIDE, Network
@@ -63,6 +65,7 @@ def test_an_import_that_refuses_something_says_so_and_ends_with_1(network: Netwo
         (["sites", "move", "atlantis", "--service", "intake", "--cell", "shared"], "no such site"),
         (["up", "--cell", "@west"], "no such service"),
         (["keys", "rotate", "billing"], "no such key"),
+        (["audit", "verify", "--site", "atlantis"], "SITE_UNKNOWN"),
         (["dead-letters", "retry", "billing", str(uuid4()), "--site", "northside"], "no such"),
         (
             ["dead-letters", "retry", "intake", "01a20062-0000-7000-8000-000000000000", "--site", "northside"],
@@ -109,11 +112,10 @@ def test_a_key_is_rotated_and_retired_and_what_was_signed_with_it_can_still_be_c
     assert "care signs with care-2" in stepway(network, "keys", "rotate", "care").stdout
     assert "care: retired care-1" in stepway(network, "keys", "retire", "care").stdout
     assert "care: retired nothing" in stepway(network, "keys", "retire", "care").stdout
-    keys = network.platform.keys
-    believed, retired = (json.loads(file.read_text())["keys"] for file in (keys.jwks_file, keys.retired_file))
-    assert "care-2" in {key["kid"] for key in believed}
-    assert [key["kid"] for key in retired] == ["care-1"]
-    assert not any("d" in key for key in (*believed, *retired))
+    keys = json.loads(network.platform.keys.jwks_file.read_text())["keys"]
+    retired = {key["kid"]: key.get("stepway_retired", False) for key in keys}
+    assert (retired["care-1"], retired["care-2"]) == (True, False)
+    assert not any("d" in key for key in keys)
 
 
 def test_migrations_may_run_again(network: Network) -> None:
@@ -163,6 +165,39 @@ async def test_an_operator_sees_who_did_what_to_whose_record(network: Network) -
     assert all(case.patient in row["people"] for row in rows)
     elsewhere = stepway(network, "audit", "list", "--site", LAKESIDE, "--person", case.patient, "--json")
     assert json.loads(elsewhere.stdout) == []
+
+
+async def test_an_operator_verifies_an_audit_and_learns_of_the_row_that_somebody_changed(network: Network) -> None:
+    dock = SiteRecord(f"dock-{uuid4().hex[:8]}", zone="UTC", revision=1, settings={"short_name": "Dock"})
+    await apply(network.platform.database_url("care", "registrar"), [dock])
+    plans = "stepway.care.v1.TreatmentPlanService/ListTreatmentPlans"
+    for _ in range(2):
+        await network.call(plans, ListTreatmentPlansRequest(), role="clinician", site=dock.site)
+
+    def verify(*options: str) -> subprocess.CompletedProcess[str]:
+        return stepway(network, "audit", "verify", "--site", dock.site, "--service", "care", *options)
+
+    async def sealed() -> bool:
+        (account,) = json.loads(verify("--json").stdout)["accounts"]
+        return bool(account["sealed"] == account["on_stream"] == 2)
+
+    await until(sealed)
+    assert (verify().returncode, "as sealed" in verify().stdout) == (0, True)
+    touch = f"UPDATE audit SET actor = 'nobody' WHERE site = '{dock.site}' AND seq = 1"
+    network.platform.postgres.run_sql(touch, database="stepway_care")
+    touched, as_json = verify(), json.loads(verify("--json").stdout)
+    assert touched.returncode == 1
+    assert f"care  {dock.site}  EDITED_ROW  row 1: " in touched.stdout
+    assert [each["kind"] for each in as_json["accounts"][0]["findings"]] == ["EDITED_ROW"]
+    assert "clinician" not in touched.stdout + str(as_json)
+
+
+def test_verifying_names_each_service_and_site_and_how_much_is_not_sealed(network: Network) -> None:
+    accounts = json.loads(stepway(network, "audit", "verify", "--site", NORTHSIDE, "--json").stdout)["accounts"]
+    assert [(each["service"], each["site"]) for each in accounts] == [(service, NORTHSIDE) for service in SERVICES]
+    assert all({"sealed", "unsealed", "unsealed_seconds", "oldest_unsealed"} <= set(each) for each in accounts)
+    assert sum(each["sealed"] for each in accounts) > 0
+    assert not [each for each in accounts if each["findings"]]
 
 
 async def test_nothing_waits_for_a_stream_that_is_there(network: Network) -> None:

@@ -19,6 +19,7 @@ _OUTSTANDING = {
     "unpublished": "SELECT count(*) FROM outbox AS o WHERE published_at IS NULL AND NOT EXISTS ("
     "SELECT FROM outbox_blocked AS b WHERE b.site = o.site AND b.aggregate_id = o.aggregate_id)",
     "retrying letters": "SELECT count(*) FROM dead_letter WHERE state = 'retrying'",
+    "unsealed": "SELECT count(*) FROM audit WHERE seq IS NULL",
     "work": f"SELECT count(*) FROM work WHERE due_at < now() + {SOON}",
 }
 _OWN = {"notifications": {"queued messages": "SELECT count(*) FROM message WHERE status = 'queued'"}}

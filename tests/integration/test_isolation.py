@@ -30,7 +30,7 @@ OWN_TABLES = {
 }
 CHASSIS_TABLES = {
     *("event_head", "outbox", "outbox_blocked", "inbox", "delivery_failure", "dead_letter", "idempotency", "audit"),
-    "person_label",
+    *("person_label", "audit_seal"),
 }
 SITE_DOES_NOT_LEAD = {
     "alembic_version_pkc",  # one row, of no site
@@ -40,18 +40,22 @@ SITE_DOES_NOT_LEAD = {
     "work_due",
 }
 READS = {
-    "keeper": {"outbox", "outbox_blocked", "inbox", "dead_letter", "idempotency", "audit", "site", "work"},
+    "keeper": {"outbox", "outbox_blocked", "inbox", "dead_letter", "idempotency", "audit", "site", "work"}
+    | {"audit_seal", "event_head"},
     "relay": {"outbox", "outbox_blocked", "site"},
     "registrar": {"site"},
 }
 WRITES = {
     "keeper": {
-        "outbox": "D",
+        "outbox": "ID",
         "outbox_blocked": "D",
         "inbox": "D",
         "dead_letter": "U",
         "idempotency": "D",
         "work": "IUD",
+        "audit": "U",
+        "audit_seal": "I",
+        "event_head": "IU",
     },
     "relay": {"outbox": "U", "outbox_blocked": "IU"},
     "registrar": {"site": "IU"},
@@ -284,6 +288,21 @@ def test_a_role_can_write_these_tables_and_no_others(network: Network, service: 
     )
     rights = {row["relname"]: "".join(right for right in "IUD" if row[right]) for row in found}
     assert {table: right for table, right in rights.items() if right} == writable(service, role)
+
+
+@every_database
+@every_role
+def test_only_the_keeper_numbers_the_audit_and_it_can_change_nothing_else(
+    network: Network, service: str, role: str
+) -> None:
+    found = catalogue(
+        network,
+        service,
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'audit'::regclass AND attnum > 0"
+        f" AND has_column_privilege('{role_of(service, role)}', attrelid, attnum, 'UPDATE')",
+    )
+    changed = {name for (name,) in found}
+    assert role == "owner" or changed == ({"seq", "hash"} if role == "keeper" else set())
 
 
 @every_database

@@ -51,7 +51,7 @@ def test_what_is_required_is_read_and_the_rest_has_defaults() -> None:
     assert found.jwks_file == Path("/keys/jwks.json")
     assert found.peers == {"intake": "127.0.0.1:1", "notifications": "127.0.0.1:2"}
     assert (found.cell, found.audience, found.reflection, found.trace_file) == ("shared", "stepway", False, None)
-    assert (found.pool_size, found.drain_seconds) == (10, 6.0)
+    assert (found.pool_size, found.drain_seconds, found.seal_seconds) == (10, 6.0, 10.0)
 
 
 def test_every_kind_of_setting_is_read_as_its_type() -> None:

@@ -119,7 +119,7 @@ async def all_pages(network: Network, site: str, on_call: str) -> list[Escalatio
 
 
 async def quiet(network: Network) -> None:
-    """Wait until every event is handled, every message that may go has gone, and everything is published.
+    """Wait until every event is handled, every message that may go has gone, and all is sealed and published.
 
     Looked at in the order of causes, and twice: what is done while one looks may leave something to do.
     """
@@ -127,11 +127,12 @@ async def quiet(network: Network) -> None:
 
     async def quiet_twice() -> bool:
         nonlocal quiet_before
-        quiet_now = not (await _unhandled(network) or await _unsent(network) or await _unpublished(network))
+        looks = (_unhandled, _unsent, _unsealed, _unpublished)
+        quiet_now = not any([await look(network) for look in looks])
         both, quiet_before = quiet_before and quiet_now, quiet_now
         return both
 
-    await until("everything handled, sent and published", quiet_twice)
+    await until("everything handled, sent, sealed and published", quiet_twice)
 
 
 async def _unhandled(network: Network) -> bool:
@@ -150,6 +151,10 @@ async def _unsent(network: Network) -> bool:
     return bool(
         await network.rows("notifications", "SELECT 1 FROM message WHERE status = 'queued' AND release_at <= now()")
     )
+
+
+async def _unsealed(network: Network) -> bool:
+    return bool(await network.everywhere("SELECT 1 FROM audit WHERE seq IS NULL LIMIT 1"))
 
 
 async def _unpublished(network: Network) -> bool:

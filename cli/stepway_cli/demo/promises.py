@@ -13,6 +13,9 @@ from zoneinfo import ZoneInfo
 from stepway.intake.v1.referral_pb2 import Person, RelatedPerson
 from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
 from stepway_chassis.broker import Stored
+from stepway_chassis.seals import SealKeys
+from stepway_cli import audits
+from stepway_cli import stream as streams
 from stepway_cli.demo.inputs import Inputs
 from stepway_cli.demo.journey import Recorded
 from stepway_cli.demo.network import Network
@@ -50,6 +53,7 @@ async def check(
         await _held(network, records),
         await _taken(network),
         await _no_canary(network, inputs, stream),
+        await _sealed(network),
     ]
 
 
@@ -163,6 +167,17 @@ async def _no_canary(network: Network, inputs: Inputs, stream: Sequence[Stored])
     found = [name for name, texts in places.items() if any(pattern.search(text) for text in texts)]
     evidence = f"{len(words)} canaries in {', '.join(places)}: " + (f"FOUND IN {', '.join(found)}" if found else "none")
     return Promise(text, not found, evidence)
+
+
+async def _sealed(network: Network) -> Promise:
+    platform = network.platform
+    keepers = {service: platform.database_url(service, "keeper") for service in platform.services}
+    keys = SealKeys(platform.keys.jwks_file.read_text(encoding="utf-8"))
+    verified = await audits.verify(keepers, streams.Admin(*platform.nats_admin), keys)
+    sealed, unsealed = (sum(getattr(each, kind) for each in verified.accounts) for kind in ("sealed", "unsealed"))
+    kept = not verified.touched and sealed > 0
+    evidence = f"{sealed} rows sealed, {unsealed} not yet; {len(audits.lines(verified))} findings"
+    return Promise("the audit is what was sealed, and the stream agrees", kept, evidence)
 
 
 def canaries(inputs: Inputs) -> set[str]:

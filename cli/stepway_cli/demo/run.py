@@ -25,9 +25,11 @@ from stepway_cli.findings import Refused
 from stepway_cli.local.folder import RunFolder
 from stepway_cli.local.platform import Platform
 from stepway_cli.place import folder_of
+from stepway_cli.services import SERVICES
 from stepway_cli.sites import SiteRecord
 
 MARK = "made-by-demo"
+OFTEN = {"STEPWAY_SEAL_SECONDS": "2"}  # nobody should have to watch a demo wait
 FLAGS = "SELECT site, id FROM risk_flag WHERE urgency = 'page'"
 MESSAGES = "SELECT site, template, channel, status, body, release_at FROM message ORDER BY site, id"
 
@@ -56,7 +58,11 @@ def run_demo(
     now = datetime.now(UTC)
     given = inputs(referrals, answers, [record.site for record in records], now)
     open_and_closed = one_open_one_closed(records, now)
-    platform = Platform(_fresh(folder), say=lambda step: out.print(f"  {step}", style="dim"))
+    platform = Platform(
+        _fresh(folder),
+        overrides=dict.fromkeys(SERVICES, OFTEN),
+        say=lambda step: out.print(f"  {step}", style="dim"),
+    )
     try:
         bring_up(platform, open_and_closed)
         outcome = asyncio.run(_run(platform, given, open_and_closed, out))

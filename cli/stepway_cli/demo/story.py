@@ -17,6 +17,7 @@ from stepway_cli.findings import Refused
 from stepway_cli.sites import SiteRecord
 from stepway_cli.trace import Span
 
+SEAL = ".audit_sealed"
 MOST_EVENTS = 24
 TO = {"escalation_page": "clinician", "family_invitation": "family"}
 
@@ -43,8 +44,10 @@ def tell_events(out: Console, stream: Sequence[Stored], records: Sequence[SiteRe
     for message in stream:
         by_site[message.subject.split(".")[2]].append(message)
     for record in records:
-        events = by_site[record.site]
-        out.rule(f"[bold]{record.site}[/]: its {len(events)} events as stored ({record.zone})", align="left")
+        events = [each for each in by_site[record.site] if not each.subject.endswith(SEAL)]
+        seals = len(by_site[record.site]) - len(events)
+        count = f"its {len(events)} events as stored, besides {seals} seals of audits"
+        out.rule(f"[bold]{record.site}[/]: {count} ({record.zone})", align="left")
         out.print(report.table(list(_shown(events, ZoneInfo(record.zone)))))
 
 

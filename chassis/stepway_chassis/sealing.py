@@ -1,0 +1,141 @@
+"""Seals the audit: numbers and chains the rows of each site, signs how far it got, and announces that."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from stepway.audit.v1.events_pb2 import AuditSealed
+from stepway_chassis import outbox
+from stepway_chassis.database import Contended, Database
+from stepway_chassis.errors import Refusal
+from stepway_chassis.logs import log
+from stepway_chassis.seals import GENESIS, Seal, SealForged, SealKeys, Signer, chain_id, chained
+from stepway_chassis.times import to_proto
+from stepway_chassis.transaction import Tx
+
+ACTION = "seal"
+BATCH = 1000
+NOT_OURS = frozenset({"SITE_UNKNOWN", "WRONG_CELL"})  # whoever runs the site by now seals what we left there
+
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('seal/' || :site, 0))")
+_LAST = text("SELECT head FROM audit_seal WHERE site = :site ORDER BY seq DESC LIMIT 1")
+_UNSEALED = text(
+    "SELECT id, at, actor, actor_kind, action, people, purpose, outcome, reason, trace_id FROM audit"
+    " WHERE site = :site AND seq IS NULL ORDER BY id LIMIT :batch"
+)
+_CHAIN = text(
+    "UPDATE audit SET seq = chained.seq, hash = chained.hash FROM unnest(CAST(:ids AS uuid[]),"
+    " CAST(:seqs AS bigint[]), CAST(:hashes AS bytea[])) AS chained (id, seq, hash)"
+    " WHERE audit.site = :site AND audit.id = chained.id"
+)
+_SEAL = text("INSERT INTO audit_seal (site, seq, hash, head, sealed_at) VALUES (:site, :seq, :hash, :head, :sealed_at)")
+
+
+class Sealer:
+    """Every few seconds, the sites whose audit this process has written to since it was last sealed."""
+
+    def __init__(
+        self,
+        written: Database,
+        keeper: Database,
+        signer: Signer,
+        keys: Callable[[], SealKeys],
+        now: Callable[[], datetime],
+        *,
+        seconds: float,
+    ) -> None:
+        """`written` knows which sites were written to; `keeper` may number rows; `keys` are those of the moment."""
+        self._unsealed = written.unsealed
+        self._keeper = keeper
+        self._signer = signer
+        self._keys = keys
+        self._now = now
+        self._seconds = seconds
+        self._told_to_stop = asyncio.Event()
+
+    def look_at(self, site: str) -> None:
+        """Have the next round seal what another process may have left unsealed."""
+        self._unsealed.add(site)
+
+    def stop(self) -> None:
+        self._told_to_stop.set()
+
+    async def run(self) -> None:
+        """Seal until stopped, and once more after that."""
+        while not self._told_to_stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told_to_stop.wait(), self._seconds)
+            await self._round()
+
+    async def _round(self) -> None:
+        for site in sorted(self._unsealed):
+            self._unsealed.discard(site)  # before it is sealed: what is written meanwhile is noted again
+            if not await self._sealed(site):
+                self._unsealed.add(site)
+
+    async def _sealed(self, site: str) -> bool:
+        """False: it has to be tried again."""
+        try:
+            await self.seal(site)
+        except Refusal as refusal:
+            log.warning("audit.unsealed", site=site, reason=refusal.reason)
+            return refusal.reason in NOT_OURS
+        except Contended:
+            return False
+        except Exception:
+            log.error("audit.unsealed", site=site, exc_info=True)
+            return False
+        return True
+
+    async def seal(self, site: str) -> None:
+        """All that was committed at this site before. Raises SealForged: the last seal there is none of ours."""
+        while not await self._seal_batch(site):
+            pass
+
+    async def _seal_batch(self, site: str) -> bool:
+        async with self._keeper.transaction(site, ACTION) as tx:
+            await tx.execute(_LOCK, {"site": site})
+            seq, hash = await self._head(tx)
+            sealed_at = self._now()
+            rows = (await tx.execute(_UNSEALED, {"site": site, "batch": BATCH})).mappings().all()
+            if rows:
+                hashes = _hashes(hash, site, seq, rows)
+                await _number(tx, seq, rows, hashes)
+                complete = len(rows) < BATCH
+                await self._announce(tx, Seal(tx.service, site, seq + len(rows), hashes[-1], sealed_at, complete))
+        return len(rows) < BATCH
+
+    async def _head(self, tx: Tx) -> tuple[int, bytes]:
+        """Where the chain goes on: what the last seal says under its signature, whatever stands beside it."""
+        head = (await tx.execute(_LAST, {"site": tx.site.name})).scalar_one_or_none()
+        if head is None:
+            return 0, GENESIS
+        last = self._keys().opened(head)
+        if (last.service, last.site) != (tx.service, tx.site.name):
+            raise SealForged
+        return last.seq, last.hash
+
+    async def _announce(self, tx: Tx, seal: Seal) -> None:
+        head = self._signer.signed(seal)
+        row = {"site": seal.site, "seq": seal.seq, "hash": seal.hash, "head": head, "sealed_at": seal.sealed_at}
+        await tx.execute(_SEAL, row)
+        id, at = str(chain_id(seal.service, seal.site)), to_proto(seal.sealed_at)
+        sealed = AuditSealed(audit_chain_id=id, seq=seal.seq, sealed_at=at, head=head)
+        await outbox.append(tx, sealed, label="general")
+
+
+def _hashes(before: bytes, site: str, seq: int, rows: Sequence[Mapping[Any, Any]]) -> list[bytes]:
+    hashes = [before]
+    for number, row in enumerate(rows, start=seq + 1):
+        hashes.append(chained(hashes[-1], site, number, row))
+    return hashes[1:]
+
+
+async def _number(tx: Tx, seq: int, rows: Sequence[Mapping[Any, Any]], hashes: list[bytes]) -> None:
+    numbers = list(range(seq + 1, seq + len(rows) + 1))
+    chain = {"site": tx.site.name, "ids": [row["id"] for row in rows], "seqs": numbers, "hashes": hashes}
+    await tx.execute(_CHAIN, chain)
