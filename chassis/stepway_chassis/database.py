@@ -15,11 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from stepway_chassis import audit, idempotency
 from stepway_chassis.call import Call, Caller, Kind, Scope, current
 from stepway_chassis.errors import InvalidInput, NotFound, Refusal, TimedOut, Unavailable
+from stepway_chassis.metrics import Metrics
 from stepway_chassis.transaction import Site, Tx
 
 R = TypeVar("R", bound=Message)
 Q = TypeVar("Q", bound=Message)
 UNANSWERED_SECONDS = 35.0  # longer than any statement may take: the server is gone without a word
+LOOK = "count"  # the action that changes nothing at a site
 BACKGROUND_SECONDS = 20.0  # the statement timeout of a transaction that no caller waits for
 
 _ENTER = text(
@@ -49,11 +51,14 @@ class Database:
         cell: str,
         pool_size: int = 10,
         nudge: Callable[[], None] = lambda: None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.engine = engine(url, pool_size)
         self._identity = Caller(service, Kind.SERVICE)
         self.cell = cell
         self._nudge = nudge
+        self.metrics = metrics or Metrics()
+        self._touched: set[str] = set()
 
     @asynccontextmanager
     async def transaction(self, site: str, action: str, *, call: Call | None = None) -> AsyncIterator[Tx]:
@@ -61,12 +66,20 @@ class Database:
 
         Raises NotFound (SITE_UNKNOWN) and Unavailable (WRONG_CELL, SITE_DRAINING, DATABASE_UNAVAILABLE).
         """
-        with translated():
+        with translated(), self.metrics.waiting_for_connection(site) as wait:
             async with self.engine.begin() as connection:
+                wait.over()
                 tx = await self._entered(connection, site, action, call)
                 yield tx
             if tx.work_left:
                 self._nudge()
+            if action != LOOK:
+                self._touched.add(site)
+
+    def taken_touched(self) -> set[str]:
+        """The sites where something was committed through here since this was last asked."""
+        touched, self._touched = self._touched, set()
+        return touched
 
     async def _entered(self, connection: AsyncConnection, site: str, action: str, call: Call | None) -> Tx:
         seconds = call.remaining() if call else BACKGROUND_SECONDS

@@ -58,7 +58,8 @@ def _introduce(platform: Platform, records: Sequence[SiteRecord], out: Console) 
     first, now = records[0].site, datetime.now(UTC)
     out.print("\n[bold]Stepway is up.[/] It listens on")
     for name in SERVICES:
-        out.print(f"  {name:14} {platform.address(name)}  (gRPC, with reflection)")
+        metrics = f"http://{platform.metrics_address(name)}/metrics"
+        out.print(f"  {name:14} {platform.address(name)}  (gRPC, with reflection)  {metrics}")
     out.print(f"  {'NATS':14} {address}  (user {user}; stream EVENTS)")
     out.print(f"  {'texts':14} {platform.texts}\n  {'emails':14} {platform.mails}")
     out.print(f"\nTokens for {first}, valid for 12 hours:")

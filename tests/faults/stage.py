@@ -127,6 +127,7 @@ class Stage:
         told = {
             **self.platform.environment(service),
             "STEPWAY_LISTEN": f"127.0.0.1:{port}",
+            "STEPWAY_METRICS_LISTEN": "127.0.0.1:0",
             "STEPWAY_TRACE_FILE": str(self.platform.folder.subfolder("traces") / f"{service}-replica.jsonl"),
         }
         log = self.platform.folder.subfolder("logs") / f"{service}-replica.log"

@@ -105,6 +105,9 @@ class Platform:
     def address(self, service: str) -> str:
         return f"127.0.0.1:{self.folder.port(service)}"
 
+    def metrics_address(self, service: str) -> str:
+        return f"127.0.0.1:{self.folder.port(f'{service}-metrics')}"
+
     def database_url(self, service: str, role: str) -> str:
         return self.postgres.url(service, role)
 
@@ -150,6 +153,7 @@ class Platform:
             "STEPWAY_AUDIENCE": AUDIENCE,
             "STEPWAY_PEERS": ",".join(f"{peer}={self.address(peer)}" for peer in self.services),
             "STEPWAY_TRACE_FILE": str(self.folder.subfolder("traces") / f"{service}.jsonl"),
+            "STEPWAY_METRICS_LISTEN": self.metrics_address(service),
             "STEPWAY_REFLECTION": "true",
             **(self._channels() if service == "notifications" else {}),
             **self._overrides.get(service, {}),
