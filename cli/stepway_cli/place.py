@@ -42,6 +42,9 @@ class Place(Protocol):
     def nats_admin(self) -> tuple[str, str, str]:
         """Address, user, password."""
 
+    def metrics(self) -> Mapping[str, str]:
+        """host:port of each service's /metrics, as far as it is known."""
+
     def folder(self) -> Path:
         """Where traces are."""
 
@@ -83,6 +86,9 @@ class LocalRun:
         run = self._run()
         return f"nats://127.0.0.1:{run.port('nats')}", "admin", run.secret("nats_admin")
 
+    def metrics(self) -> Mapping[str, str]:
+        return {service: f"127.0.0.1:{self._run().port(f'{service}-metrics')}" for service in SERVICES}
+
     def _run(self) -> RunFolder:
         return RunFolder(self.folder())
 
@@ -94,8 +100,10 @@ class Servers:
     environ: Mapping[str, str]
 
     def addresses(self) -> Mapping[str, str]:
-        pairs = (part.partition("=") for part in self._get("STEPWAY_ADDRESSES").split(","))
-        return {name: address for name, _, address in pairs}
+        return _pairs(self._get("STEPWAY_ADDRESSES"))
+
+    def metrics(self) -> Mapping[str, str]:
+        return _pairs(self.environ.get("STEPWAY_METRICS_ADDRESSES", ""))
 
     def token(self, site: str, role: str, *, subject: str = "", lifetime: timedelta = SHORT) -> str:
         return self._get("STEPWAY_TOKEN")
@@ -116,6 +124,11 @@ class Servers:
         if not self.environ.get(name):
             raise PlaceError(f"set {name}, or unset STEPWAY_ADDRESSES to act on a run of this machine")
         return self.environ[name]
+
+
+def _pairs(text: str) -> Mapping[str, str]:
+    pairs = (part.partition("=") for part in text.split(","))
+    return {name: value for name, _, value in pairs if name}
 
 
 def place(run: str) -> Place:

@@ -71,6 +71,7 @@ def _introduce(platform: Platform, records: Sequence[SiteRecord], out: Console) 
     out.print("\nTry, in another terminal:")
     out.print(f"  .venv/bin/stepway import referral cli/stepway_cli/demo_data/referrals --site {first}")
     out.print("  .venv/bin/stepway trace latest")
+    out.print("  .venv/bin/stepway status")
     out.print("  .venv/bin/stepway sites list\n")
 
 

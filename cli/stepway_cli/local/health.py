@@ -1,4 +1,4 @@
-"""Whether something on 127.0.0.1 answers: a port, or a service that says SERVING. `-m … PORT` asks as a probe does."""
+"""Whether something answers: a port here, or a service that says SERVING. `-m … PORT` asks as a probe does."""
 
 import socket
 import sys
@@ -19,10 +19,12 @@ def accepts(port: int) -> bool:
 
 
 def is_serving(port: int) -> bool:
-    """The overall health ("") of the gRPC server there."""
-    if not accepts(port):
-        return False
-    with grpc.insecure_channel(f"127.0.0.1:{port}", options=_OPTIONS) as channel:
+    return accepts(port) and serves(f"127.0.0.1:{port}")
+
+
+def serves(address: str) -> bool:
+    """The overall health ("") of the gRPC server at "host:port"."""
+    with grpc.insecure_channel(address, options=_OPTIONS) as channel:
         try:
             answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=2)
         except grpc.RpcError:
