@@ -1,5 +1,6 @@
 """How far each service is behind the stream at each site, as the stream itself counts."""
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -75,14 +76,10 @@ def _lanes(service: str) -> list[str]:
 
 @asynccontextmanager
 async def _asking(admin: Admin) -> Any:
-    client = await nats.connect(
-        admin.url,
-        user=admin.user,
-        password=admin.password,
-        connect_timeout=WITHIN_SECONDS,
-        allow_reconnect=False,
-        error_cb=_unsaid,
-    )
+    async with asyncio.timeout(WITHIN_SECONDS):
+        client = await nats.connect(
+            admin.url, user=admin.user, password=admin.password, max_reconnect_attempts=1, error_cb=_unsaid
+        )
     try:
         yield client.jetstream(timeout=WITHIN_SECONDS)
     finally:

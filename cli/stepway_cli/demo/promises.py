@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from stepway.intake.v1.referral_pb2 import Person, RelatedPerson
 from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
 from stepway_chassis.broker import Stored
+from stepway_cli import scrape
 from stepway_cli.demo.inputs import Inputs
 from stepway_cli.demo.journey import Recorded
 from stepway_cli.demo.network import Network
@@ -156,6 +157,7 @@ async def _no_canary(network: Network, inputs: Inputs, stream: Sequence[Stored])
         "stored stream": _texts(network.platform.folder.path / "nats"),
         "logs": _texts(network.platform.folder.path / "logs"),
         "traces": _texts(network.platform.folder.path / "traces"),
+        "metrics": [scrape.page(network.platform.metrics_address(each)) for each in network.platform.services],
         "messages": [row["body"] for row in await network.rows("notifications", "SELECT body FROM message")],
         "dead letters": [str(row) for row in await network.everywhere("SELECT headers, payload FROM dead_letter")],
         "errors": network.refusals,
