@@ -1,6 +1,6 @@
 """What a service answers to whoever scrapes its metrics."""
 
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -8,8 +8,9 @@ WITHIN_SECONDS = 2
 
 
 def page(address: str) -> str:
-    """The text of /metrics at "host:port". Raises OSError."""
-    with urlopen(f"http://{address}/metrics", timeout=WITHIN_SECONDS) as answer:
+    """The text of /metrics at "host:port", asked for directly. Raises OSError."""
+    directly = build_opener(ProxyHandler({}))
+    with directly.open(f"http://{address}/metrics", timeout=WITHIN_SECONDS) as answer:
         return str(answer.read(), encoding="utf-8")
 
 

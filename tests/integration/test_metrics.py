@@ -8,17 +8,22 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from stepway.notifications.v1.escalation_service_pb2 import AcknowledgeEscalationRequest
-from stepway_chassis.broker import Stored
+from stepway_chassis import outbox, telemetry
+from stepway_chassis.app import utc_now
+from stepway_chassis.broker import Broker, Stored
 from stepway_chassis.deliveries import Delivery
 from stepway_chassis.errors import Denied, NotFound
+from stepway_chassis.relay import Relay
 from stepway_cli import letters, status
 from stepway_cli.place import place
 from stepway_cli.services import SERVICES
 from stepway_cli.sites import SiteRecord, apply
 from tests.cases import IN_DANGER, Case, a_case
 from tests.faults.foreign import administrator, changed, put
+from tests.ledger import Ledger, noted
 from tests.network import NORTHSIDE, Network, a_referral, phq_9
 from tests.scraping import Scrape, scraped
 from tests.waiting import until
@@ -251,3 +256,47 @@ async def test_no_number_says_whom_it_is_about(network: Network, case: Case) -> 
         said = (await scraped(network, service)).text
         assert SITE in said
         assert [word for word in (*PRIVATE, *ids) if word in said] == []
+
+
+async def test_what_two_relays_see_waiting_adds_up(ledger: Ledger) -> None:
+    for table in ("outbox", "outbox_blocked"):
+        ledger.sql(f"DELETE FROM {table}")
+    database, readers = ledger.database(), [InMemoryMetricReader() for _ in range(2)]
+    async with ledger.transaction(database) as tx:
+        for _ in range(40):
+            await outbox.append(tx, noted(uuid4()), label="general")
+    blocked = "SELECT site, aggregate_type, aggregate_id, event_id, 'TOO_LONG', now() FROM outbox LIMIT 3"
+    ledger.sql(f"INSERT INTO outbox_blocked {blocked}")
+    relaying = [asyncio.create_task(a_relay_without_stream(ledger, reader).run()) for reader in readers]
+    try:
+
+        async def shared() -> bool:
+            found = [waiting(reader) for reader in readers]
+            return all(found) and [sum(each) for each in zip(*found, strict=True)] == [40, 3]
+
+        await until(shared)
+    finally:
+        for task in relaying:
+            task.cancel()
+        await asyncio.gather(*relaying, return_exceptions=True)
+        for table in ("outbox", "outbox_blocked"):
+            ledger.sql(f"DELETE FROM {table}")
+
+
+def a_relay_without_stream(ledger: Ledger, reader: InMemoryMetricReader) -> Relay:
+    measured = telemetry.start("ledger", ratio=0.0, readers=[reader])
+    nowhere = Broker("nats://127.0.0.1:1", "nobody", "")
+    return Relay(ledger.url("relay"), nowhere, measured, utc_now, poll_seconds=0.1, publish_seconds=0.1)
+
+
+def waiting(reader: InMemoryMetricReader) -> tuple[float, ...]:
+    """Unpublished events and blocked aggregates of the ledger's site; nothing while this relay sees none."""
+    data = reader.get_metrics_data()
+    found = {
+        metric.name: point.value
+        for resource in (data.resource_metrics if data else ())
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.data.data_points
+    }
+    return tuple(found[f"stepway.outbox.{name}"] for name in ("unpublished", "blocked")) if found else ()
