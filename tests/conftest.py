@@ -28,6 +28,7 @@ QUICK = {
     "STEPWAY_RELAY_POLL_SECONDS": "0.2",
     "STEPWAY_PUBLISH_SECONDS": "2",
     "STEPWAY_SEAL_SECONDS": "1",
+    "STEPWAY_COUNTS_SECONDS": "0.5",
 }
 """Time-outs shortened so that a test sees a recovery within seconds; a soak keeps the real ones."""
 _OWN = {"intake": {"STEPWAY_WATCH_SECONDS": "1"}, "notifications": {"STEPWAY_SEND_LEASE_SECONDS": "3"}}

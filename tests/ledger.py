@@ -186,6 +186,7 @@ class Ledger:
         address, user, password = self.network.platform.nats_admin
         changes = {
             "listen": "127.0.0.1:0",
+            "metrics_listen": "127.0.0.1:0",
             "database_url": self.url("app"),
             "relay_database_url": self.url("relay"),
             "keeper_database_url": self.url("keeper"),

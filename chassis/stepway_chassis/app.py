@@ -15,12 +15,14 @@ from stepway_chassis import dead_letters, logs, loops, retention, telemetry
 from stepway_chassis.broker import SITES, Broker
 from stepway_chassis.consumers import Consumers, Pace
 from stepway_chassis.contracts import ContractError
+from stepway_chassis.counts import Counting, Gauge
 from stepway_chassis.database import Database
 from stepway_chassis.deliveries import Deliveries, Handler
 from stepway_chassis.errors import Refusal
 from stepway_chassis.identity import ServiceIdentity, Verifier
 from stepway_chassis.logs import log
 from stepway_chassis.loops import Loop, Rounds, Tasks
+from stepway_chassis.metrics import Metrics
 from stepway_chassis.relay import Relay
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.rpc.server import Gate, Server
@@ -59,6 +61,7 @@ class Wiring:
     servicers: Sequence[Any]
     handlers: Sequence[Handler[Any]] = ()
     loops: Sequence[Loop] = ()
+    gauges: Sequence[Gauge] = ()
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,10 @@ class Service:
             file=settings.trace_file,
             endpoint=settings.otlp_endpoint,
             ratio=settings.trace_ratio,
+            metrics_listen=settings.metrics_listen,
         )
         self.broker = Broker(settings.nats_url, settings.nats_user, settings.nats_password)
-        self.database = self._database(settings.database_url, settings.pool_size)
+        self.database = self._database(settings.database_url, settings.pool_size, self.telemetry.metrics)
         self.keeper = self._database(settings.keeper_database_url, 1)
         identity = ServiceIdentity(name, settings.service_key_file, issuer=settings.issuer, audience=settings.audience)
         self.peers = Peers(settings.peers, identity, self.telemetry, self.now)
@@ -102,8 +106,9 @@ class Service:
         self._start_tasks()
         log.info("service.started", port=self.port)
 
-    def _database(self, url: str, pool_size: int) -> Database:
-        database = Database(url, service=self.app.name, cell=self.settings.cell, pool_size=pool_size, nudge=self._nudge)
+    def _database(self, url: str, pool_size: int, metrics: Metrics | None = None) -> Database:
+        cell, name = self.settings.cell, self.app.name
+        database = Database(url, service=name, cell=cell, pool_size=pool_size, nudge=self._nudge, metrics=metrics)
         self.telemetry.watch(database.engine)
         return database
 
@@ -123,11 +128,16 @@ class Service:
         deliveries = Deliveries(self.database, self.telemetry, self.now, max_failures=settings.max_failures)
         pace = Pace(settings.ack_wait_seconds, settings.fetch_seconds, settings.retry_seconds)
         at_once = max(1, settings.pool_size // 2)
-        self.consumers = Consumers(self.app.name, wiring.handlers, self.broker, deliveries, pace, at_once=at_once)
-        own = [dead_letters.retrying(self.database, deliveries, wiring.handlers), retention.forgetting(self.keeper)]
+        metrics, handlers = self.telemetry.metrics, wiring.handlers
+        self.consumers = Consumers(
+            self.app.name, handlers, self.broker, deliveries, pace, at_once=at_once, metrics=metrics
+        )
+        own = [dead_letters.retrying(self.database, deliveries, handlers), retention.forgetting(self.keeper)]
         self.rounds = [Rounds(loop, self.database) for loop in (*wiring.loops, *own)]
         keys, signer = Watched(settings.jwks_file, SealKeys).now, Signer(settings.service_key_file)
         self.sealer = Sealer(self.database, self.keeper, signer, keys, self.now, seconds=settings.seal_seconds)
+        gauges = (dead_letters.WAITING, *wiring.gauges)
+        self.counting = Counting(self.database, gauges, seconds=settings.counts_seconds)
         self.sites = Sites(self.database, settings.cell, settings.sites_seconds, self._sites_changed)
         self.broker.hear(f"$KV.{SITES}.{self.app.name}.>", self.sites.nudge)
 
@@ -135,6 +145,7 @@ class Service:
         self._relaying = self._tasks.start("relay", self.relay.run)
         self._sealing = self._tasks.start("sealer", self.sealer.run)
         self._tasks.start("sites", self.sites.run)
+        self._tasks.start("counts", self.counting.run)
         self._tasks.start("ready", self._tell_readiness)
         for rounds in self.rounds:
             self._tasks.start("rounds", rounds.run)
@@ -145,6 +156,8 @@ class Service:
             rounds.nudge()
 
     def _sites_changed(self, before: frozenset[str], sites: frozenset[str]) -> None:
+        self.telemetry.metrics.serve(sites)
+        self.counting.serve(sites)
         self.consumers.serve(sites)
         for site in sites - before:
             self._tasks.start("welcome", partial(self._welcome, site))

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import nats.errors
@@ -18,6 +19,7 @@ from stepway_chassis.broker import STREAM, Broker
 from stepway_chassis.deliveries import Deliveries, Delivery, Handler, Outcome
 from stepway_chassis.logs import log
 from stepway_chassis.loops import Tasks
+from stepway_chassis.metrics import Metrics
 from stepway_chassis.turns import Turns
 
 IN_FLIGHT = 16
@@ -61,6 +63,7 @@ class Consumers:
         pace: Pace,
         *,
         at_once: int,
+        metrics: Metrics,
     ) -> None:
         """At most `at_once` events of all normal lanes are handled at a time, so that calls find a connection too."""
         self._turns = {False: Turns(at_once), True: Turns(URGENT_AT_ONCE)}
@@ -69,6 +72,7 @@ class Consumers:
         self._broker = broker
         self._deliveries = deliveries
         self._pace = pace
+        self._metrics = metrics
         self._lanes: dict[tuple[str, bool], Lane] = {}
         self._tasks = Tasks()
 
@@ -95,6 +99,7 @@ class Consumers:
             self._deliveries,
             self._pace,
             self._turns[urgent],
+            partial(self._metrics.pending, site, "urgent" if urgent else "normal"),
         )
         self._lanes[site, urgent] = lane
         self._tasks.start(lane.name, lane.run)
@@ -120,8 +125,10 @@ class Lane:
         deliveries: Deliveries,
         pace: Pace,
         turns: Turns,
+        pending: Callable[[int], None],
     ) -> None:
         self._turns = turns
+        self._pending = pending
         self.name = name
         self._site = site
         self._handlers = handlers
@@ -157,9 +164,10 @@ class Lane:
         One that nobody has pulled from for a week is forgotten by the server: a generation of another version.
         """
         with suppress(NotFoundError):
-            await jetstream.consumer_info(STREAM, self.name)
+            known = await jetstream.consumer_info(STREAM, self.name)
+            self._pending(known.num_pending or 0)
             return
-        await jetstream.add_consumer(
+        made = await jetstream.add_consumer(
             STREAM,
             api.ConsumerConfig(
                 durable_name=self.name,
@@ -172,6 +180,7 @@ class Lane:
                 filter_subjects=[handler.subject(self._site) for handler in self._handlers.values()],
             ),
         )
+        self._pending(made.num_pending or 0)
         log.info("lane.made", lane=self.name)
 
     @asynccontextmanager
@@ -249,9 +258,9 @@ class Lane:
         if handler is None or self._stopping.is_set():
             await self._answer(message.nak)
             return
-        delivery = Delivery(
-            self._site, message.subject, dict(message.headers or {}), message.data, message.metadata.num_delivered
-        )
+        told = message.metadata
+        self._pending(told.num_pending)
+        delivery = Delivery(self._site, message.subject, dict(message.headers or {}), message.data, told.num_delivered)
         match await self._handled(handler, delivery):
             case Outcome.ENDED:
                 self._pause = 0.0

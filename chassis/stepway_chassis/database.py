@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from stepway_chassis import audit, idempotency
 from stepway_chassis.call import Call, Caller, Kind, Scope, current
 from stepway_chassis.errors import InvalidInput, NotFound, Refusal, TimedOut, Unavailable
+from stepway_chassis.metrics import Metrics
 from stepway_chassis.transaction import Site, Tx
 from stepway_chassis.turns import Turns
 
@@ -22,6 +23,7 @@ R = TypeVar("R", bound=Message)
 Q = TypeVar("Q", bound=Message)
 UNANSWERED_SECONDS = 35.0  # longer than any statement may take: the server is gone without a word
 PLACE_SECONDS = 5.0  # how long a transaction waits for a connection
+LOOK = "count"  # the action that changes nothing at a site
 BACKGROUND_SECONDS = 20.0  # the statement timeout of a transaction that no caller waits for
 
 _ENTER = text(
@@ -52,6 +54,7 @@ class Database:
         cell: str,
         pool_size: int = 10,
         nudge: Callable[[], None] = lambda: None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.engine = engine(url, pool_size)
         self._turns = Turns(pool_size)
@@ -59,6 +62,8 @@ class Database:
         self.cell = cell
         self.unsealed: set[str] = set()  # sites whose audit this process may have written to since it was sealed
         self._nudge = nudge
+        self.metrics = metrics or Metrics()
+        self._touched: set[str] = set()
 
     @asynccontextmanager
     async def transaction(self, site: str, action: str, *, call: Call | None = None) -> AsyncIterator[Tx]:
@@ -68,15 +73,23 @@ class Database:
         """
         tx: Tx | None = None
         try:
-            with translated():
+            with translated(), self.metrics.waiting_for_connection(site) as wait:
                 async with self._turns.taken(site, within=PLACE_SECONDS), self.engine.begin() as connection:
+                    wait.over()
                     tx = await self._entered(connection, site, action, call)
                     yield tx
         finally:  # also when it is not known whether it was committed
+            if tx and action != LOOK:
+                self._touched.add(site)
             if tx and tx.audited:
                 self.unsealed.add(site)
         if tx and tx.work_left:
             self._nudge()
+
+    def taken_touched(self) -> set[str]:
+        """The sites where something may have been committed through here since this was last asked."""
+        touched, self._touched = self._touched, set()
+        return touched
 
     async def _entered(self, connection: AsyncConnection, site: str, action: str, call: Call | None) -> Tx:
         seconds = call.remaining() if call else BACKGROUND_SECONDS

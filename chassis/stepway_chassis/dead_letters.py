@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Select, column, func, select, table, text
 
 from stepway_chassis import loops
+from stepway_chassis.counts import Gauge
 from stepway_chassis.database import Database
 from stepway_chassis.deliveries import Deliveries, Delivery, Handler, Outcome
 from stepway_chassis.errors import NotFound
@@ -18,6 +19,7 @@ from stepway_chassis.transaction import Tx
 LOOP = "dead_letters"
 AGAIN = timedelta(seconds=5)
 
+_letters = table("dead_letter", column("site"))
 _LIST = text(
     "SELECT id, consumer, event_id, subject, reason, error_type, count, state, first_at, last_at FROM dead_letter"
     " WHERE site = :site ORDER BY id"
@@ -48,6 +50,13 @@ class Letter:
     state: str
     first_at: datetime
     last_at: datetime
+
+
+def _waiting(tx: Tx) -> Select[int]:
+    return select(func.count()).select_from(_letters).where(_letters.c.site == tx.site.name)
+
+
+WAITING = Gauge("stepway.dead_letters.waiting", "Events that could not be applied and still are not.", _waiting)
 
 
 async def listed(tx: Tx) -> list[Letter]:

@@ -95,10 +95,13 @@ class Deliveries:
     ) -> None:
         self._database = database
         self._telemetry = telemetry
+        self._metrics = telemetry.metrics
         self._now = now
         self._max_failures = max_failures
 
     async def handle(self, handler: Handler[Any], delivery: Delivery) -> Outcome:
+        if delivery.count > 1:
+            self._metrics.redelivered(handler.name, delivery.site)
         try:
             return await self._handled(handler, delivery)
         except (Unavailable, TimedOut, Contended) as error:
@@ -140,14 +143,22 @@ class Deliveries:
             self._now(), event.site,
         ):  # fmt: skip
             if handler.fetch and await self._was_handled(handler, event):
+                self._metrics.duplicate(handler.name, event.site)
                 return
             facts = await _fetched(handler, event)
             async with self._database.transaction(event.site, handler.name) as tx:
                 tx.correlation, tx.causation = event.correlation, str(event.id)
-                if await inbox.claim(tx, handler.name, event.id):
+                if first := await inbox.claim(tx, handler.name, event.id):
                     await handler.apply(tx, event, facts)
                     await audit.record(tx, "DONE")
                 await inbox.settle(tx, handler.name, event.id)
+            self._measure(handler, event, first)
+
+    def _measure(self, handler: Handler[Any], event: Event, first: bool) -> None:
+        if first:
+            self._metrics.applied(handler.name, event.site, (self._now() - event.time).total_seconds())
+        else:
+            self._metrics.duplicate(handler.name, event.site)
 
     async def _was_handled(self, handler: Handler[Any], event: Event) -> bool:
         """Asked before others are asked: a repeat costs nobody else anything."""
@@ -195,6 +206,7 @@ class Deliveries:
         async with self._database.transaction(delivery.site, handler.name) as tx:
             await tx.execute(_BURY, letter)
             await inbox.forgive(tx, handler.name, delivery.event_id)
+        self._metrics.buried(handler.name, delivery.site, reason)
         log.error(
             "delivery.buried", consumer=handler.name, site=delivery.site, reason=reason, event_id=str(delivery.event_id)
         )

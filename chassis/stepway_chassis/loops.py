@@ -27,7 +27,7 @@ _TAKE = text(
     "UPDATE work SET due_at = now() + CAST(:lease AS interval) WHERE (loop, site) IN (SELECT loop, site FROM work"
     " WHERE loop = :loop AND due_at <= now() AND site IN (SELECT site FROM site WHERE cell = :cell)"
     " ORDER BY due_at LIMIT :room FOR UPDATE SKIP LOCKED)"
-    " RETURNING site, xmin::text AS lease"
+    " RETURNING site, xmin::text AS lease, extract(epoch FROM now() - old.due_at)::float8 AS late"
 )
 _AGAIN = text(
     "UPDATE work SET due_at = now() + CAST(:pause AS interval)"
@@ -96,7 +96,10 @@ class Rounds:
         mine = {"loop": self._loop.name, "cell": self._database.cell, "lease": LEASE, "room": room}
         with translated():
             async with self._database.engine.begin() as connection:
-                return [(row.site, row.lease) for row in await connection.execute(_TAKE, mine)]
+                taken = (await connection.execute(_TAKE, mine)).all()
+        for row in taken:
+            self._database.metrics.late(self._loop.name, row.site, row.late)
+        return [(row.site, row.lease) for row in taken]
 
     async def _visit(self, site: str, lease: str) -> None:
         """A round that fails is tried again soon; a wake during the round is never lost."""

@@ -18,6 +18,7 @@ from nats.js.errors import BadRequestError
 from stepway_chassis.broker import STREAM, Broker
 from stepway_chassis.database import understand_json
 from stepway_chassis.logs import log
+from stepway_chassis.metrics import Waiting
 from stepway_chassis.telemetry import Telemetry
 
 SHARDS = 16
@@ -27,6 +28,7 @@ BATCH = 500
 CHAINS_IN_FLIGHT = 64
 BEAT_SECONDS = 2.0
 BALANCE_SECONDS = 1.0
+LOOK_SECONDS = 2.0
 STALE_SECONDS = 8.0  # shorter than the server's idle_session_timeout of 10 s for this role
 LONGEST_PAUSE_SECONDS = 10.0
 _REFUSED = (BadRequestError, MaxPayloadError, BadSubjectError, BadHeaderError)  # for good; all else may pass
@@ -55,6 +57,14 @@ _FAILED = "UPDATE outbox SET attempts = attempts + 1, last_error = $2 WHERE id =
 _BLOCK = """
     INSERT INTO outbox_blocked (site, aggregate_type, aggregate_id, event_id, reason, blocked_at)
     VALUES ($1, $2, $3, $4, $5, now()) ON CONFLICT DO NOTHING"""
+_WAITING = """
+    SELECT site, sum(unpublished)::int AS unpublished, min(oldest) AS oldest, sum(blocked)::int AS blocked FROM (
+           SELECT site, count(*) AS unpublished, min(created_at) AS oldest, 0 AS blocked FROM outbox
+            WHERE shard = ANY($1::smallint[]) AND published_at IS NULL GROUP BY site
+            UNION ALL
+           SELECT site, 0, NULL, count(*) FROM outbox_blocked
+            WHERE hashtextextended(aggregate_type || '/' || aggregate_id::text, 0) & 15 = ANY($1) GROUP BY site)
+     GROUP BY site"""
 _LIVE_RELAYS = """
     SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted
        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -126,6 +136,7 @@ class Relay:
             last_round = self._stopping
             self._nudged.clear()
             await session.balance()
+            await self._look(session)
             rows = await session.unpublished()
             moved, refused = await self._publish(session, rows) if rows else (0, False)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS) if refused else self._poll_seconds
@@ -142,6 +153,12 @@ class Relay:
                 async with asyncio.timeout(min(left, BEAT_SECONDS)):
                     await self._nudged.wait()
             await session.beat()
+            await self._look(session)
+
+    async def _look(self, session: "_Session") -> None:
+        """What waits in the shards held here: the numbers of all relays add up."""
+        if (waiting := await session.waiting()) is not None:
+            self._telemetry.metrics.outbox(waiting)
 
     async def _publish(self, session: "_Session", rows: list[Row]) -> tuple[int, bool]:
         try:
@@ -194,9 +211,10 @@ class Relay:
 
     async def _send(self, jetstream: JetStreamContext, row: Row) -> int:
         template = _template(row.subject)
-        with self._telemetry.send(
+        span = self._telemetry.send(
             template, str(row.event_id), row.headers["ce-type"], row.headers, row.created_at, self._now()
-        ):
+        )
+        with span, self._telemetry.metrics.publishing(template, row.site):
             async with asyncio.timeout(self._publish_seconds + 1):
                 acknowledged = await jetstream.publish(
                     row.subject,
@@ -221,6 +239,7 @@ class _Session:
         self._one_at_a_time = asyncio.Lock()
         self._beaten_at = 0.0
         self._balanced_at = -BALANCE_SECONDS
+        self._looked_at = -LOOK_SECONDS
         self.shards: set[int] = set()
 
     async def __aenter__(self) -> "_Session":
@@ -279,6 +298,13 @@ class _Session:
     async def unpublished(self) -> list[Row]:
         """The oldest rows of each site in the shards that are held, about BATCH of them."""
         return [Row(**row) for row in await self._fetch(_UNPUBLISHED, sorted(self.shards), BATCH)]
+
+    async def waiting(self) -> list[Waiting] | None:
+        """By site; None when the last look is fresh."""
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return None
+        self._looked_at = time.monotonic()
+        return [Waiting(**row) for row in await self._fetch(_WAITING, sorted(self.shards))]
 
     async def mark(self, sent: Mapping[int, int]) -> None:
         if sent:

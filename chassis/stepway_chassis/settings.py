@@ -34,6 +34,8 @@ class Settings:
     trace_file: Path | None = None
     otlp_endpoint: str | None = None
     trace_ratio: float = 1.0
+    metrics_listen: str | None = None
+    counts_seconds: float = 5.0
     pool_size: int = 10
     sites_seconds: float = 5.0
     seal_seconds: float = 10.0

@@ -1,4 +1,4 @@
-"""Traces: which spans a service leaves, what they may say, and where they go."""
+"""Traces: which spans a service leaves, what they may say, and where they go; its metrics come along."""
 
 import re
 import threading
@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.exporter.otlp.json.file.trace_exporter import FileSpanExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
@@ -24,6 +25,8 @@ from opentelemetry.util.types import Attributes
 from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from stepway_chassis.exposition import Scraped, pushed
+from stepway_chassis.metrics import Metrics
 from stepway_chassis.statements import Statements
 
 SHORT_HOP = timedelta(seconds=60)
@@ -46,17 +49,26 @@ def start(
     endpoint: str | None = None,
     ratio: float = 1.0,
     exporters: Sequence[SpanExporter] = (),
+    metrics_listen: str | None = None,
+    readers: Sequence[MetricReader] = (),
 ) -> "Telemetry":
     """Trace one service: to a file of OTLP-JSON lines, to an OTLP gRPC collector, to exporters given by a test.
 
-    `ratio` is the share of new traces that are kept; a trace begun elsewhere keeps the choice made there.
+    `ratio` is the share of new traces that are kept; a trace begun elsewhere keeps the choice made there. Metrics go
+    to the collector, to whoever scrapes `metrics_listen` ("host:port"), to readers given by a test.
     """
     processors: list[SpanProcessor] = [SimpleSpanProcessor(exporter) for exporter in exporters]
     if file:
         processors.append(_in_batches(FileSpanExporter(_private(file))))
     if endpoint:
         processors.append(_in_batches(_collector(endpoint)))
-    return Telemetry(service, cell, ratio, processors)
+    resource = Resource.create({"service.name": service, "service.namespace": "stepway", "stepway.cell": cell})
+    reading = [
+        *readers,
+        *([pushed(endpoint)] if endpoint else []),
+        *([Scraped(metrics_listen)] if metrics_listen else []),
+    ]
+    return Telemetry(resource, ratio, processors, Metrics(reading, resource, exemplars=endpoint is not None))
 
 
 class Telemetry:
@@ -65,11 +77,11 @@ class Telemetry:
     No span carries the message of an exception, a parameter of a statement or a payload.
     """
 
-    def __init__(self, service: str, cell: str, ratio: float, processors: Sequence[SpanProcessor]) -> None:
+    def __init__(self, resource: Resource, ratio: float, processors: Sequence[SpanProcessor], metrics: Metrics) -> None:
+        self.metrics = metrics
         self._pipeline = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
         for processor in processors:
             self._pipeline.add_span_processor(processor)
-        resource = Resource.create({"service.name": service, "service.namespace": "stepway", "stepway.cell": cell})
         self._tracer = self._tracer_of(resource, ParentBased(TraceIdRatioBased(ratio)))
         self._always = self._tracer_of(resource, ALWAYS_ON)
 
@@ -79,7 +91,7 @@ class Telemetry:
         A call that is not sampled and ends in a fault of ours leaves one root span.
         """
         span = self._begin(method, SpanKind.SERVER, _rpc(method), _PROPAGATOR.extract(metadata, Context()))
-        return RpcSpan(span, SERVER_FAULTS.__contains__, self._leave_root(method))
+        return RpcSpan(span, SERVER_FAULTS.__contains__, self._leave_root(method), self._measure(method))
 
     def rpc_client(self, method: str, peer: str) -> "RpcSpan":
         """Call "package.Service/Method" at `peer`, a "host:port" or the name of a service."""
@@ -147,8 +159,9 @@ class Telemetry:
             stop.join(_CLOSE_WITHIN_S)
 
     def _shut_down(self) -> None:
-        with suppress(Exception):
-            self._pipeline.shutdown()
+        for end in (self._pipeline.shutdown, self.metrics.close):
+            with suppress(Exception):
+                end()
 
     def _tracer_of(self, resource: Resource, sampler: Sampler) -> Tracer:
         provider = TracerProvider(
@@ -176,6 +189,15 @@ class Telemetry:
         creator = trace.get_current_span(context).get_span_context()
         links = [Link(creator)] if creator.is_valid else []
         return self._begin(name, kind, attributes, context if age <= SHORT_HOP else Context(), links)
+
+    def _measure(self, method: str) -> Callable[["RpcSpan"], None]:
+        began = time.monotonic()
+
+        def measure(call: RpcSpan) -> None:
+            code, site = call.outcome["rpc.response.status_code"], call.outcome.get("stepway.site", "")
+            self.metrics.called(method, code, site, time.monotonic() - began)
+
+        return measure
 
     def _leave_root(self, method: str) -> Callable[["RpcSpan"], None]:
         started_ns = time.time_ns()
@@ -241,16 +263,19 @@ class RpcSpan(OpenSpan):
         span: Span,
         is_error: Callable[[str], bool],
         when_unsampled: Callable[["RpcSpan"], None] | None = None,
+        when_ended: Callable[["RpcSpan"], None] = lambda _: None,
     ) -> None:
         super().__init__(span)
         self._is_error = is_error
         self._when_unsampled = when_unsampled
+        self._when_ended = when_ended
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if "rpc.response.status_code" not in self.outcome:
             self._ended_by(kind, _reason_of(error))
+        self._when_ended(self)
         if "error.type" in self.outcome and self._when_unsampled and not self._span.is_recording():
             self._when_unsampled(self)
         self._finish()

@@ -33,6 +33,7 @@ from stepway_cli import (
     secret_files,
     sites,
     spreading,
+    status,
     stream,
     trace,
 )
@@ -328,6 +329,22 @@ def republish_events(
 def show_catalogue() -> None:
     """Every event, its fields and who listens, as Markdown; docs/event-catalogue.md is this."""
     print(catalogue.page(), end="")
+
+
+@app.command("status")
+def show_status(
+    site: Annotated[str, typer.Option(help="One site; all of them if left out.")] = "",
+    as_json: AsJson = False,
+    run: Run = "up",
+) -> None:
+    """Every service at every site on one screen. Ends with 1 if anything is not well: docs/operations.md says what."""
+    seen = _run(status.look(place(run), site=site))
+    if as_json:
+        print(json.dumps(report.status_json(seen), indent=2))
+    else:
+        out.print(report.status_screen(seen))
+    if not seen.well:
+        raise typer.Exit(1)
 
 
 @app.command("outbox")

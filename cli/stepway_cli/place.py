@@ -23,7 +23,7 @@ KINDS: dict[str, Kind] = {
 RUNS = Path(".stepway")
 SHORT = timedelta(minutes=10)
 
-
+_CELL = re.compile(rf"({'|'.join(SERVICES)})(@[a-z0-9-]+)?")
 RUN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 
@@ -44,6 +44,9 @@ class Place(Protocol):
 
     def jwks(self) -> str:
         """The public keys of the services, as a JSON Web Key Set."""
+
+    def metrics(self) -> Mapping[str, str]:
+        """host:port of each service's /metrics, as far as it is known."""
 
     def folder(self) -> Path:
         """Where traces are."""
@@ -70,7 +73,7 @@ class LocalRun:
 
     def addresses(self) -> Mapping[str, str]:
         ports = self._run().ports()
-        return {name: f"127.0.0.1:{port}" for name, port in ports.items() if name.partition("@")[0] in SERVICES}
+        return {name: f"127.0.0.1:{port}" for name, port in ports.items() if _CELL.fullmatch(name)}
 
     def token(self, site: str, role: str, *, subject: str = "", lifetime: timedelta = SHORT) -> str:
         if role not in KINDS:
@@ -90,6 +93,12 @@ class LocalRun:
     def jwks(self) -> str:
         return KeyFolder(self.folder() / "keys").jwks_file.read_text(encoding="utf-8")
 
+    def metrics(self) -> Mapping[str, str]:
+        ports = self._run().ports()
+        return {
+            name: f"127.0.0.1:{ports[f'{name}-metrics']}" for name in self.addresses() if f"{name}-metrics" in ports
+        }
+
     def _run(self) -> RunFolder:
         return RunFolder(self.folder())
 
@@ -101,8 +110,10 @@ class Servers:
     environ: Mapping[str, str]
 
     def addresses(self) -> Mapping[str, str]:
-        pairs = (part.partition("=") for part in self._get("STEPWAY_ADDRESSES").split(","))
-        return {name: address for name, _, address in pairs}
+        return _pairs(self._get("STEPWAY_ADDRESSES"))
+
+    def metrics(self) -> Mapping[str, str]:
+        return _pairs(self.environ.get("STEPWAY_METRICS_ADDRESSES", ""))
 
     def token(self, site: str, role: str, *, subject: str = "", lifetime: timedelta = SHORT) -> str:
         return self._get("STEPWAY_TOKEN")
@@ -126,6 +137,11 @@ class Servers:
         if not self.environ.get(name):
             raise PlaceError(f"set {name}, or unset STEPWAY_ADDRESSES to act on a run of this machine")
         return self.environ[name]
+
+
+def _pairs(text: str) -> Mapping[str, str]:
+    pairs = (part.partition("=") for part in text.split(","))
+    return {name: value for name, _, value in pairs if name}
 
 
 def place(run: str) -> Place:

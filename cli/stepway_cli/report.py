@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich import box
@@ -13,6 +13,7 @@ from rich.text import Text
 from stepway_cli.fhir.referrals import Import
 from stepway_cli.findings import Note, Refused
 from stepway_cli.referrals import Sent
+from stepway_cli.status import Part, Row, Status
 
 UNBROKEN = re.compile(r"\S{0,16}|[0-9a-f-]{36}")  # an id is copied whole, or not at all
 
@@ -63,6 +64,48 @@ def letter(row: Mapping[str, Any]) -> str:
     else:
         about = f"relay  {row['reason']}  blocks the events of this {row['aggregate_type']}"
     return f"{at:%Y-%m-%d %H:%M:%S}  {row['service']}  {row['id']}  {about}"
+
+
+COLUMNS: Mapping[str, tuple[str, int]] = {  # heading and width of each
+    "site": ("site", 10),
+    "service": ("service", 13),
+    "cell": ("cell", 7),
+    "state": ("state", 8),
+    "epoch": ("epoch", 5),
+    "lag": ("lag", 5),
+    "unpublished": ("outbox", 6),
+    "oldest_seconds": ("oldest", 8),
+    "blocked": ("blocked", 7),
+    "dead_letters": ("dead", 5),
+    "open_risk_flags": ("flags", 5),
+}
+
+
+def status_screen(seen: Status) -> Group:
+    """One line for each part, one for each service at each site; what is not well is red."""
+    heading = Text("  ".join(heading.ljust(width) for heading, width in COLUMNS.values()), "bold")
+    verdict = Text("All is well.", "green") if seen.well else Text("Not all is well: see what is red or has a !", "red")
+    return Group(*map(_part, seen.parts), "", heading, *map(_row, seen.rows), "", verdict)
+
+
+def status_json(seen: Status) -> dict[str, Any]:
+    rows = [{**asdict(row), "faults": list(row.faults)} for row in seen.rows]
+    return {"well": seen.well, "parts": [asdict(part) for part in seen.parts], "rows": rows}
+
+
+def _part(part: Part) -> Text:
+    return Text(f"{part.name:15}").append(part.says, "" if part.well else "red")
+
+
+def _row(row: Row) -> Text:
+    faults = set(row.faults)
+    return Text("  ").join(_cell(name, value, name in faults) for name, value in asdict(row).items())
+
+
+def _cell(name: str, value: Any, fault: bool) -> Text:
+    unknown = "-" if name == "open_risk_flags" else "?"
+    shown = unknown if value is None else f"{value:.0f} s" if name == "oldest_seconds" else str(value)
+    return Text(f"{shown}{' !' if fault else ''}".ljust(COLUMNS[name][1]), "bold red" if fault else "")
 
 
 def table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table | Text:

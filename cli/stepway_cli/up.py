@@ -60,7 +60,8 @@ def _introduce(platform: Platform, records: Sequence[SiteRecord], out: Console) 
     first, now = records[0].site, datetime.now(UTC)
     out.print("\n[bold]Stepway is up.[/] It listens on")
     for name, where in platform.addresses.items():
-        out.print(f"  {name:14} {where}  (gRPC, with reflection)")
+        metrics = f"http://{platform.metrics_address(name)}/metrics"
+        out.print(f"  {name:14} {where}  (gRPC, with reflection)  {metrics}")
     out.print(f"  {'NATS':14} {address}  (user {user}; stream EVENTS)")
     out.print(f"  {'texts':14} {platform.texts}\n  {'emails':14} {platform.mails}")
     out.print(f"\nTokens for {first}, valid for 12 hours:")
@@ -72,6 +73,7 @@ def _introduce(platform: Platform, records: Sequence[SiteRecord], out: Console) 
     out.print("\nTry, in another terminal:")
     out.print(f"  .venv/bin/stepway import referral cli/stepway_cli/demo_data/referrals --site {first}")
     out.print("  .venv/bin/stepway trace latest")
+    out.print("  .venv/bin/stepway status")
     out.print("  .venv/bin/stepway sites list\n")
 
 

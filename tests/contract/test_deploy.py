@@ -104,3 +104,23 @@ def test_nats_lets_each_service_say_only_what_is_its_own(secrets: Path) -> None:
     assert "sync_interval: always" in configuration
     for service in SERVICES:
         assert f'"evt.v1.*.*.{service}.>"' in configuration
+
+
+def test_prometheus_scrapes_every_service_where_it_answers(secrets: Path) -> None:
+    prometheus = yaml.safe_load((REPOSITORY / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    (job,) = [job for job in prometheus["scrape_configs"] if job["job_name"] == "services"]
+    listen = {service: told(service, secrets)["STEPWAY_METRICS_LISTEN"] for service in SERVICES}
+    answering = {f"{service}:{address.rpartition(':')[2]}" for service, address in listen.items()}
+    assert {target for each in job["static_configs"] for target in each["targets"]} == answering
+    published = [port for service in SERVICES for port in CONTAINERS[service].get("ports", [])]
+    assert not [port for port in published if port.endswith(":9464")]
+
+
+def test_the_collector_takes_all_that_services_push() -> None:
+    collector = yaml.safe_load((REPOSITORY / "deploy" / "otel" / "collector.yaml").read_text())
+    pipelines = collector["service"]["pipelines"]
+    assert {"traces", "metrics"} <= set(pipelines)
+    for pipeline in pipelines.values():
+        assert set(pipeline["receivers"]) <= set(collector["receivers"])
+        assert set(pipeline["processors"]) <= set(collector["processors"])
+        assert set(pipeline["exporters"]) <= set(collector["exporters"])

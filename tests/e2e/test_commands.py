@@ -200,6 +200,30 @@ def test_verifying_names_each_service_and_site_and_how_much_is_not_sealed(networ
     assert not [each for each in accounts if each["findings"]]
 
 
+def test_an_operator_sees_every_service_at_every_site_and_scripts_see_whether_all_is_well(network: Network) -> None:
+    done = stepway(network, "status", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == (not found["well"])
+    assert {(row["site"], row["service"]) for row in found["rows"]} >= {
+        (site, service) for site in (NORTHSIDE, LAKESIDE) for service in SERVICES
+    }
+    shown = stepway(network, "status", "--site", LAKESIDE).stdout.splitlines()
+    assert [line.split()[1] for line in shown if line.startswith(LAKESIDE)] == list(SERVICES)
+    assert not [line for line in shown if line.startswith(NORTHSIDE)]
+    assert max(map(len, shown)) <= 100
+
+
+def test_status_names_what_does_not_answer_and_ends_with_1(network: Network) -> None:
+    network.platform.process("family").stop()
+    try:
+        done = stepway(network, "status", "--site", NORTHSIDE)
+    finally:
+        network.platform.start_service("family")
+    assert done.returncode == 1
+    assert [line for line in done.stdout.splitlines() if line.startswith("family") and "NOT SERVING" in line]
+    assert done.stderr == ""
+
+
 async def test_nothing_waits_for_a_stream_that_is_there(network: Network) -> None:
     await a_case(network)
 

@@ -71,7 +71,7 @@ class Apart:
             "STEPWAY_RELAY_DATABASE_URL": self.url(service, "relay"),
             "STEPWAY_KEEPER_DATABASE_URL": self.url(service, "keeper"),
         }
-        return {**told, **urls, "STEPWAY_LISTEN": "127.0.0.1:0", **changes}
+        return {**told, **urls, "STEPWAY_LISTEN": "127.0.0.1:0", "STEPWAY_METRICS_LISTEN": "", **changes}
 
 
 async def made(platform: Platform) -> Apart:

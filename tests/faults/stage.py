@@ -149,6 +149,7 @@ class Stage:
             **self.platform.environment(service),
             "STEPWAY_LISTEN": f"127.0.0.1:{self.platform.folder.port(name)}",
             "STEPWAY_TRACE_FILE": str(self.traces(name)),
+            "STEPWAY_METRICS_LISTEN": "127.0.0.1:0",
         }
         async with self.process(name, [sys.executable, "-m", f"stepway_{service}"], told) as process:
             yield process

@@ -203,7 +203,8 @@ def test_a_setting_that_cannot_be_ends_the_process_with_one_clear_line(
 
 
 async def test_two_services_run_side_by_side_in_one_process(network: Network, ledger: Ledger) -> None:
-    told_intake = network.platform.environment("intake") | {"STEPWAY_LISTEN": "127.0.0.1:0", "STEPWAY_TRACE_FILE": ""}
+    own = {"STEPWAY_LISTEN": "127.0.0.1:0", "STEPWAY_METRICS_LISTEN": "127.0.0.1:0", "STEPWAY_TRACE_FILE": ""}
+    told_intake = network.platform.environment("intake") | own
     async with running(INTAKE, told_intake) as intake, running(an_app(deciding), ledger.environment()) as other:
         assert intake.port != other.port
         async with calling(network, other, "clinician", site=SITE) as caller:

@@ -12,6 +12,7 @@ from stepway_cli import trace
 from stepway_cli.sites import SiteRecord, apply
 from stepway_cli.trace import Span
 from tests.network import Network, a_referral
+from tests.scraping import scraped
 from tests.waiting import until
 
 RECEIVE = "stepway.intake.v1.ReferralService/ReceiveReferral"
@@ -112,8 +113,11 @@ async def whole_journey(network: Network, patient_id: str) -> list[Span] | None:
     return None
 
 
-async def test_no_span_says_who_it_was_about(network: Network) -> None:
+async def test_no_span_and_no_metric_says_who_it_was_about(network: Network) -> None:
     files = list(network.platform.folder.subfolder("traces").glob("*.jsonl"))
     written = "".join(file.read_text() for file in files)
     assert "GetPatientContact" in written
+    for service in network.platform.services:
+        written += (await scraped(network, service)).text
+    assert "rpc_server_call_duration_seconds" in written
     assert [word for word in PRIVATE if word in written] == []

@@ -19,7 +19,7 @@ DOMAINS = (
     "stepway_notifications.domain",
 )
 SHAPE = {"__init__.py", "__main__.py", "app.py", "domain.py", "store.py", "wire.py", "service.py", "consumers.py"}
-OPTIONAL = {"settings.py"}
+OPTIONAL = {"settings.py", "gauges.py"}
 ITS_OWN = {
     "intake": {"instruments", "watchdog.py"},
     "scheduling": {"seating.py"},

@@ -14,7 +14,7 @@ from stepway.intake.v1.referral_pb2 import Person, RelatedPerson
 from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
 from stepway_chassis.broker import Stored
 from stepway_chassis.seals import SealKeys
-from stepway_cli import audits
+from stepway_cli import audits, scrape
 from stepway_cli import stream as streams
 from stepway_cli.demo.inputs import Inputs
 from stepway_cli.demo.journey import Recorded
@@ -160,6 +160,7 @@ async def _no_canary(network: Network, inputs: Inputs, stream: Sequence[Stored])
         "stored stream": _texts(network.platform.folder.path / "nats"),
         "logs": _texts(network.platform.folder.path / "logs"),
         "traces": _texts(network.platform.folder.path / "traces"),
+        "metrics": [scrape.page(network.platform.metrics_address(each)) for each in network.platform.services],
         "messages": [row["body"] for row in await network.rows("notifications", "SELECT body FROM message")],
         "dead letters": [str(row) for row in await network.everywhere("SELECT headers, payload FROM dead_letter")],
         "errors": network.refusals,

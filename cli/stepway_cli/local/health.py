@@ -1,4 +1,4 @@
-"""Whether something answers: a port of this machine, a service that says SERVING. `-m … PORT` asks as a probe."""
+"""Whether something answers: a port here, or a service that says SERVING. `-m … PORT` asks as a probe does."""
 
 import socket
 import sys
@@ -23,7 +23,7 @@ def is_serving(port: int) -> bool:
 
 
 def serves(address: str) -> bool:
-    """The overall health ("") of the gRPC server there."""
+    """The overall health ("") of the gRPC server at "host:port"."""
     with grpc.insecure_channel(address, options=_OPTIONS) as channel:
         try:
             answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=2)

@@ -115,6 +115,9 @@ class Platform:
     def addresses(self) -> dict[str, str]:
         return {name: self.address(name) for name in (*self.services, *self.cells)}
 
+    def metrics_address(self, name: str) -> str:
+        return f"127.0.0.1:{self.folder.port(f'{name}-metrics')}"
+
     def database_url(self, service: str, role: str) -> str:
         return self.postgres.url(service, role)
 
@@ -162,6 +165,7 @@ class Platform:
             "STEPWAY_AUDIENCE": AUDIENCE,
             "STEPWAY_PEERS": ",".join(f"{peer}={address}" for peer, address in self.addresses.items()),
             "STEPWAY_TRACE_FILE": str(self.folder.subfolder("traces") / f"{name}.jsonl"),
+            "STEPWAY_METRICS_LISTEN": self.metrics_address(name),
             "STEPWAY_REFLECTION": "true",
             **(self._channels() if service == "notifications" else {}),
             **self._overrides.get(service, {}),

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from stepway_chassis.app import App, Runtime, Wiring
 from stepway_intake.consumers import handlers
+from stepway_intake.gauges import GAUGES
 from stepway_intake.service import (
     AdmissionService,
     AssessmentService,
@@ -30,6 +31,7 @@ def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
         ],
         handlers=handlers(),
         loops=[watchdog(database, runtime.peers, telemetry, runtime.now, pause)],
+        gauges=GAUGES,
     )
 
 

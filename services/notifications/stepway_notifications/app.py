@@ -9,6 +9,7 @@ from stepway_notifications.channels.smtp import SmtpChannel
 from stepway_notifications.consumers import handlers
 from stepway_notifications.domain.messages import Channel
 from stepway_notifications.escalating import escalating
+from stepway_notifications.gauges import GAUGES
 from stepway_notifications.sending import sending
 from stepway_notifications.service import EscalationService, MessageService
 from stepway_notifications.settings import NotificationsSettings
@@ -31,6 +32,7 @@ def wire(runtime: Runtime, settings: NotificationsSettings) -> Wiring:
                 for urgent in (True, False)
             ),
         ],
+        gauges=GAUGES,
     )
 
 

@@ -1,0 +1,32 @@
+"""What intake counts at each site: signs of danger that nobody has taken yet."""
+
+from datetime import timedelta
+
+from sqlalchemy import Select, func, select
+
+from stepway_chassis.counts import Gauge
+from stepway_chassis.transaction import Tx
+from stepway_intake.domain.assessments import Urgency
+from stepway_intake.store import risk_flag
+
+PAGED_WITHIN = timedelta(seconds=60)
+
+
+def open_flags(tx: Tx) -> Select[int]:
+    open_here = (risk_flag.c.site == tx.site.name, risk_flag.c.acknowledged_at.is_(None))
+    return select(func.count()).select_from(risk_flag).where(*open_here)
+
+
+def _urgent(tx: Tx) -> Select[int]:
+    return open_flags(tx).where(risk_flag.c.urgency == Urgency.PAGE)
+
+
+def _unpaged(tx: Tx) -> Select[int]:
+    return _urgent(tx).where(risk_flag.c.paged_at.is_(None), risk_flag.c.raised_at < tx.now - PAGED_WITHIN)
+
+
+GAUGES = (
+    Gauge("stepway.risk_flags.open", "Signs of danger that nobody has acknowledged.", open_flags),
+    Gauge("stepway.risk_flags.urgent", "Those of them that ask for somebody at once.", _urgent),
+    Gauge("stepway.risk_flags.unpaged", "Those of them that no channel has taken within a minute.", _unpaged),
+)
