@@ -205,13 +205,15 @@ async def test_with_nats_stopped_the_outbox_grows_old_and_empties_when_it_is_bac
     async with stopped(network, "nats"):
         referral = (await network.call(RECEIVE, a_referral(), role="front_desk", site=SITE)).referral
         await network.call(RECORD, phq_9(referral.id, IN_DANGER), role="clinician", site=SITE)
-        waits = await seen(network, "intake", at_site("stepway_outbox_unpublished", 3))
+        waits = await seen(network, "intake", lambda now: now.sum("stepway_outbox_unpublished", stepway_site=SITE) >= 3)
         age = waits.sum("stepway_outbox_age_seconds", stepway_site=SITE)
         await seen(network, "intake", lambda now: now.sum("stepway_outbox_age_seconds", stepway_site=SITE) > age > 0)
         found = await status.look(place(network.platform.folder.path.name), site=SITE)
         assert [part.name for part in found.parts if not part.well] == ["NATS"]
         assert {row.lag for row in found.rows} == {None}
-        assert {row.service: row.unpublished for row in found.rows}["intake"] == 3
+        assert {row.service: row.unpublished for row in found.rows}[
+            "intake"
+        ] >= 3  # a seal of the audit may be one more
     now = await seen(network, "intake", at_site("stepway_outbox_unpublished", 0), within=30)
     assert now.sum("stepway_outbox_age_seconds", stepway_site=SITE) == 0
 
