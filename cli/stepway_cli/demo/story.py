@@ -18,6 +18,11 @@ from stepway_cli.sites import SiteRecord
 from stepway_cli.trace import Span
 
 MOST_EVENTS = 24
+SHOWN = {
+    True: Text("kept", "bold green"),
+    False: Text("BROKEN", "bold red"),
+    None: Text("untried", "bold yellow"),
+}
 TO = {"escalation_page": "clinician", "family_invitation": "family"}
 
 
@@ -103,7 +108,7 @@ def tell_promises(out: Console, promises: Sequence[Promise]) -> None:
     out.rule("[bold]Promises, checked on this run", align="left")
     rows = [
         {
-            "": Text("kept", "bold green") if promise.kept else Text("BROKEN", "bold red"),
+            "": SHOWN[promise.kept],
             "promise": promise.text,
             "evidence": promise.evidence,
         }
