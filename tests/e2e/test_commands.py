@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
+from getpass import getuser
 from pathlib import Path
 from uuid import uuid4
 
@@ -160,6 +161,19 @@ async def test_an_operator_sees_who_did_what_to_whose_record(network: Network) -
     assert json.loads(elsewhere.stdout) == []
 
 
+async def test_an_operators_look_at_the_audit_is_in_the_audit(network: Network) -> None:
+    case = await a_case(network)
+    for options in (["--person", case.patient], ["--service", "intake", "--limit", "1"]):
+        stepway(network, "audit", "list", "--site", NORTHSIDE, *options)
+    listed = stepway(network, "audit", "list", "--site", NORTHSIDE, "--person", case.patient, "--json")
+    looks = [row for row in json.loads(listed.stdout) if row["action"] == "audit list"]
+    assert {row["service"] for row in looks} == set(SERVICES)
+    assert {(row["actor"], row["outcome"]) for row in looks} == {(f"operator-{getuser()}", "DONE")}
+    anybody = "SELECT people FROM audit WHERE action = 'audit list' ORDER BY id"
+    assert [case.patient] in [row["people"] for row in network.rows("intake", anybody)]
+    assert len(network.rows("intake", anybody)) >= 3
+
+
 async def test_the_audit_is_listed_from_a_moment_on_of_one_service_and_no_more_than_asked_for(
     network: Network,
 ) -> None:
@@ -179,8 +193,9 @@ async def test_the_audit_is_listed_from_a_moment_on_of_one_service_and_no_more_t
     assert {row["service"] for row in of_intake} == {"intake"}
     actions = {row["action"].rpartition("/")[2] for row in of_intake}
     assert {"ReceiveReferral", "RecordAssessment", "DecideLevelOfCare", "GrantConsent", "AdmitPatient"} <= actions
-    newest = listed("--person", after.patient, "--limit", "3")
-    assert newest == sorted(listed("--person", after.patient), key=lambda row: row["at"], reverse=True)[:3]
+    done = [row for row in listed("--person", after.patient) if row["action"] != "audit list"]
+    assert done == sorted(done, key=lambda row: row["at"], reverse=True)
+    assert len(listed("--person", after.patient, "--limit", "3")) == 3
 
 
 async def test_what_waits_for_a_silent_stream_is_named_with_its_site_and_since_when(network: Network) -> None:
