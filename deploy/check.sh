@@ -38,9 +38,13 @@ try() { # each service starts far enough to name what it was not told; nothing r
     buildah rm "$container" >/dev/null
 }
 
-if has promtool; then promtool check config deploy/prometheus/prometheus.yml; else echo "skipped: prometheus.yml (no promtool)"; fi
+if has promtool; then
+    promtool check config --lint=all --lint-fatal deploy/prometheus/prometheus.yml
+else
+    echo "skipped: prometheus.yml (needs promtool, of Debian's prometheus)"
+fi
 if has buildah && { has debootstrap || buildah inspect --type image localhost/stepway-base >/dev/null 2>&1; }; then
     base && build && try && echo "image: built, five services start in it, as user 10001"
 else
-    echo "skipped: the image (needs buildah and debootstrap)"
+    for program in buildah debootstrap; do has "$program" || echo "skipped: the image (needs $program)"; done
 fi

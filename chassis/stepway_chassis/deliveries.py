@@ -121,6 +121,8 @@ class Deliveries:
             log.warning("delivery.expired", consumer=handler.name, site=event.site, event_id=str(event.id))
             return Outcome.ENDED
         suspect = delivery.count > SUSPECT_DELIVERIES
+        if suspect and await self._was_handled(handler, event):
+            return Outcome.ENDED  # an acknowledgement was lost, and nothing else
         counted = await self._count(handler, delivery, "DeliveryLost") if suspect else 0
         if counted > self._max_failures:
             return await self._bury(handler, delivery, "DELIVERED_TOO_OFTEN", "DeliveryLost", delivery.count)

@@ -9,21 +9,21 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 
-async def upgrade(url: str, folder: Path) -> None:
-    """Run the migrations in `folder` as the role that owns the database."""
+async def upgrade(url: str, folder: Path, *, to: str = "head") -> None:
+    """Run the migrations in `folder`, up to the version `to`, as the role that owns the database."""
     engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1), hide_parameters=True)
     try:
         async with engine.connect() as connection:
-            await connection.run_sync(_upgrade, folder)
+            await connection.run_sync(_upgrade, folder, to)
     finally:
         await engine.dispose()
 
 
-def _upgrade(connection: Connection, folder: Path) -> None:
+def _upgrade(connection: Connection, folder: Path, to: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def run_env() -> None:

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from stepway_chassis import audit, logs, migrations, republishing
+from stepway_chassis import logs, migrations, republishing
 from stepway_chassis.broker import ensure_stream
 from stepway_chassis.errors import PeerFailed, Refusal
 from stepway_chassis.seals import SealKeys
@@ -27,6 +27,7 @@ from stepway_cli import (
     audits,
     catalogue,
     letters,
+    looking,
     moves,
     referrals,
     report,
@@ -41,7 +42,6 @@ from stepway_cli.bring_up import migrations_of
 from stepway_cli.caller import calling
 from stepway_cli.demo.run import Failed, run_demo
 from stepway_cli.fhir.referrals import read_referrals
-from stepway_cli.keeper import inside
 from stepway_cli.local.errors import LocalError
 from stepway_cli.local.health import serves
 from stepway_cli.moments import moment
@@ -369,15 +369,15 @@ def list_audit(
     as_json: AsJson = False,
     run: Run = "up",
 ) -> None:
-    """Who did what to whose record and with which outcome, one a line, the newest first."""
+    """Who did what to whose record and with which outcome, one a line, the newest first. This look is audited too."""
     where = place(run)
-
-    async def listed(name: str) -> list[dict[str, Any]]:
-        async with inside(where.database_url(name, "keeper"), name, site, "audit") as tx:
-            rows = await audit.listed(tx, person=person, since=since, limit=limit)
-        return [{"service": name, **row} for row in rows]
-
-    found = [row for name in _chosen(service) for row in _run(listed(name))]
+    found = [
+        row
+        for name in _chosen(service)
+        for row in _run(
+            looking.at_audit(where.database_url(name, "app"), name, site, person=person, since=since, limit=limit)
+        )
+    ]
     newest = sorted(found, key=lambda row: row["at"], reverse=True)[:limit]
     _list(newest, report.audited, as_json)
 

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 import nats
 import nats.errors
 from nats.aio.msg import Msg
-from nats.js import api
-from nats.js.errors import NotFoundError
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, NotFoundError
 
 from stepway_chassis import republishing
 from stepway_chassis.broker import STREAM, Stored
@@ -62,35 +62,63 @@ async def stored(
         admin.url, user=admin.user, password=admin.password, connect_timeout=5, max_reconnect_attempts=2
     )
     try:
-        subscription = await client.jetstream().pull_subscribe(subject, stream=STREAM, config=_reader(since, bare))
-        reader = await subscription.consumer_info()
-        left = reader.num_pending or 0
-        while left or follow:
-            for message in await _next(subscription):
-                left = message.metadata.num_pending
-                yield _stored(message)
-        await client.jetstream().delete_consumer(STREAM, reader.name)
+        async for message in _read(client.jetstream(), subject, _Place(since=since), follow=follow, bare=bare):
+            yield _stored(message)
     except NotFoundError:
         raise NoStream(f"there is no stream {STREAM}: `stepway migrate` makes it") from None
     finally:
         await client.close()
 
 
-def _reader(since: datetime | None, bare: bool) -> api.ConsumerConfig:
+@dataclass(frozen=True)
+class _Place:
+    """Where in the stream to begin: behind the message `after`, else at a moment, else with the first."""
+
+    since: datetime | None = None
+    after: int = 0
+
+
+async def _read(
+    jetstream: JetStreamContext, subject: str, place: _Place, *, follow: bool, bare: bool
+) -> AsyncIterator[Msg]:
+    """Whoever looks away for long, behind a pager say, finds the reader forgotten; another goes on where it was."""
+    reader = await jetstream.pull_subscribe(subject, stream=STREAM, config=_reader(place, bare))
+    left = await _pending(reader)
+    while left or follow:
+        for message in await _next(reader):
+            place = _Place(after=message.metadata.sequence.stream)
+            yield message
+        try:
+            left = await _pending(reader)
+        except NotFoundError:
+            reader = await jetstream.pull_subscribe(subject, stream=STREAM, config=_reader(place, bare))
+            left = await _pending(reader)
+    await jetstream.delete_consumer(STREAM, (await reader.consumer_info()).name)
+
+
+async def _pending(reader: JetStreamContext.PullSubscription) -> int:
+    """How many are still to come; what has aged out meanwhile is not. Raises NotFoundError."""
+    return (await reader.consumer_info()).num_pending or 0
+
+
+def _reader(place: _Place, bare: bool) -> api.ConsumerConfig:
     """It acknowledges nothing, and where nobody takes it away the server forgets it soon after."""
+    begin = api.DeliverPolicy.BY_START_TIME if place.since else api.DeliverPolicy.ALL
     return api.ConsumerConfig(
         ack_policy=api.AckPolicy.NONE,
-        deliver_policy=api.DeliverPolicy.BY_START_TIME if since else api.DeliverPolicy.ALL,
-        opt_start_time=since,
+        deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE if place.after else begin,
+        opt_start_seq=place.after + 1 if place.after else None,
+        opt_start_time=place.since,
         headers_only=bare or None,
         inactive_threshold=FORGOTTEN_AFTER_SECONDS,
     )
 
 
-async def _next(subscription: Any) -> list[Msg]:
+async def _next(reader: JetStreamContext.PullSubscription) -> list[Msg]:
+    """Nothing while nothing comes, or when the reader is forgotten."""
     try:
-        return list(await subscription.fetch(BATCH, timeout=LOOK_SECONDS))
-    except nats.errors.TimeoutError:
+        return list(await reader.fetch(BATCH, timeout=LOOK_SECONDS))
+    except (nats.errors.TimeoutError, nats.errors.NoRespondersError, APIError):
         return []
 
 

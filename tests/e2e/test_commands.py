@@ -1,12 +1,15 @@
 """The stepway command as a person and a script use it, against a running platform."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from getpass import getuser
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,18 +21,11 @@ from stepway_cli.services import SERVICES
 from stepway_cli.sites import SiteRecord, apply
 from tests.cases import a_case
 from tests.data import DEMO_DATA, REPOSITORY
-from tests.network import LAKESIDE, NORTHSIDE, Network
+from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral
+from tests.shell import STEPWAY, stepway
 from tests.waiting import until
 
-STEPWAY = Path(sys.executable).with_name("stepway")
 PROGRAMS = (*(f"stepway_{service}" for service in SERVICES), "nats-server", "postgres", "smtp_sink")
-
-
-def stepway(network: Network, *arguments: str) -> subprocess.CompletedProcess[str]:
-    run = network.platform.folder.path.name
-    return subprocess.run(
-        [STEPWAY, *arguments, "--run", run], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_a_bundle_is_imported_once_however_often_it_is_sent(network: Network) -> None:
@@ -154,6 +150,28 @@ async def test_an_operator_reads_the_stream_of_a_site_as_cloudevents(network: Ne
     assert "referral_received" not in one
 
 
+async def test_an_operator_follows_what_is_still_to_come_until_they_have_seen_enough(network: Network) -> None:
+    tail = _following(network, "--since", datetime.now(UTC).isoformat(), "--event", "referral_received", "--json")
+    assert tail.stdout is not None
+    received = [await _referred(network) for _ in range(2)]
+    seen = [json.loads(await asyncio.to_thread(tail.stdout.readline))["subject"] for _ in received]
+    tail.send_signal(signal.SIGINT)
+    rest, said = tail.communicate(timeout=20)
+    assert (seen, rest, said, tail.returncode) == (received, "", "", 0)
+
+
+def _following(network: Network, *options: str) -> subprocess.Popen[str]:
+    command = [STEPWAY, "events", "tail", "--follow", *options, "--run", network.platform.folder.path.name]
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+async def _referred(network: Network, site: str = NORTHSIDE) -> str:
+    answer = await network.call(
+        "stepway.intake.v1.ReferralService/ReceiveReferral", a_referral(), role="front_desk", site=site
+    )
+    return str(answer.referral.id)
+
+
 async def test_an_operator_sees_who_did_what_to_whose_record(network: Network) -> None:
     case = await a_case(network)
     listed = stepway(network, "audit", "list", "--site", NORTHSIDE, "--person", case.patient, "--json")
@@ -224,13 +242,70 @@ def test_status_names_what_does_not_answer_and_ends_with_1(network: Network) -> 
     assert done.stderr == ""
 
 
+async def test_an_operators_look_at_the_audit_is_in_the_audit(network: Network) -> None:
+    case = await a_case(network)
+    for options in (["--person", case.patient], ["--service", "intake", "--limit", "1"]):
+        stepway(network, "audit", "list", "--site", NORTHSIDE, *options)
+    listed = stepway(network, "audit", "list", "--site", NORTHSIDE, "--person", case.patient, "--json")
+    looks = [row for row in json.loads(listed.stdout) if row["action"] == "audit list"]
+    assert {row["service"] for row in looks} == set(SERVICES)
+    assert {(row["actor"], row["outcome"]) for row in looks} == {(f"operator-{getuser()}", "DONE")}
+    anybody = "SELECT people FROM audit WHERE action = 'audit list' ORDER BY id"
+    assert [case.patient] in [row["people"] for row in network.rows("intake", anybody)]
+    assert len(network.rows("intake", anybody)) >= 3
+
+
+async def test_the_audit_is_listed_from_a_moment_on_of_one_service_and_no_more_than_asked_for(
+    network: Network,
+) -> None:
+    before = await a_case(network)
+    began = datetime.now(UTC)
+    after = await a_case(network)
+
+    def listed(*options: str) -> list[dict[str, str]]:
+        done = stepway(network, "audit", "list", "--site", NORTHSIDE, "--json", "--limit", "10000", *options)
+        return list(json.loads(done.stdout))
+
+    late = listed("--since", began.isoformat())
+    assert after.patient in {person for row in late for person in row["people"]}
+    assert all(datetime.fromisoformat(row["at"]) >= began for row in late)
+    assert any(datetime.fromisoformat(row["at"]) < began for row in listed("--person", before.patient))
+    of_intake = listed("--service", "intake", "--person", after.patient)
+    assert {row["service"] for row in of_intake} == {"intake"}
+    actions = {row["action"].rpartition("/")[2] for row in of_intake}
+    assert {"ReceiveReferral", "RecordAssessment", "DecideLevelOfCare", "GrantConsent", "AdmitPatient"} <= actions
+    done = [row for row in listed("--person", after.patient) if row["action"] != "audit list"]
+    assert done == sorted(done, key=lambda row: row["at"], reverse=True)
+    assert len(listed("--person", after.patient, "--limit", "3")) == 3
+
+
+async def test_what_waits_for_a_silent_stream_is_named_with_its_site_and_since_when(network: Network) -> None:
+    network.platform.nats.pause()
+    try:
+        began = datetime.now(UTC)
+        for site in (NORTHSIDE, LAKESIDE, LAKESIDE):
+            await _referred(network, site)
+        rows = json.loads(stepway(network, "outbox", "--json").stdout)
+        shown = stepway(network, "outbox").stdout
+    finally:
+        network.platform.nats.resume()
+    waiting = {row["site"]: row for row in rows if row["service"] == "intake"}
+    assert {site: row["blocked"] for site, row in waiting.items()} == {NORTHSIDE: 0, LAKESIDE: 0}
+    least = {NORTHSIDE: 1, LAKESIDE: 2}  # a seal of the audit may be one more
+    assert all(0 <= row["unpublished"] - least[site] <= 2 for site, row in waiting.items())
+    assert all(began <= datetime.fromisoformat(row["oldest"]) <= datetime.now(UTC) for row in waiting.values())
+    assert "intake" in shown
+    assert LAKESIDE in shown
+    await until(partial(_nothing_waits, network))
+
+
+async def _nothing_waits(network: Network) -> bool:
+    return bool(json.loads(stepway(network, "outbox", "--json").stdout) == [])
+
+
 async def test_nothing_waits_for_a_stream_that_is_there(network: Network) -> None:
     await a_case(network)
-
-    async def nothing_waits() -> bool:
-        return bool(json.loads(stepway(network, "outbox", "--json").stdout) == [])
-
-    await until(nothing_waits)
+    await until(partial(_nothing_waits, network))
     counted = json.loads(stepway(network, "events", "republish", "--since", "1h", "--dry-run", "--json").stdout)
     assert sum(row["published"] for row in counted) > 0
     assert sum(row["missing"] for row in counted) == 0

@@ -42,6 +42,8 @@ def test_the_demo_keeps_every_promise_twice_in_a_row(run: str) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Every promise held." in done.stdout
         assert "BROKEN" not in done.stdout
+        assert "untried" not in done.stdout
+        assert "1 left unanswered, 1 of those taken by the next" in done.stdout
         assert re.search(r"northside +patient +sms +\d+ +delivered", done.stdout)
         assert re.search(r"lakeside +patient +sms +\d+ +waits until", done.stdout)
 

@@ -56,9 +56,11 @@ class Commands:
         request = a_referral(request_id=request_id, person=person, reason=request_id)
         return self._add(Kind.RECEIVE, site, request, mark=request_id)
 
-    def assess(self, site: str, referral: str) -> Command:
+    def assess(self, site: str, referral: str, *, in_danger: bool | None = None) -> Command:
+        """Somebody in danger, or not, or by chance."""
         answered_at = self._history.answered_at()
-        values = [self._rng.randint(0, 3) for _ in range(8)] + [self._rng.choice((0, 0, 1, 3))]
+        last = self._rng.choice((0, 0, 1, 3)) if in_danger is None else 3 * in_danger
+        values = [self._rng.randint(0, 3) for _ in range(8)] + [last]
         request = phq_9(referral, [*values], answered_at=to_proto(answered_at))
         return self._add(Kind.ASSESS, site, request, mark=answered_at.isoformat(), about=referral)
 

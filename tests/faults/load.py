@@ -123,7 +123,7 @@ class Load:
                 return commands.revoke(site, consent)
             case Kind.END if enrollment := await self._unended(site):
                 return commands.end(site, enrollment)
-            case Kind.ACKNOWLEDGE if page := await self._untaken(site):
+            case Kind.ACKNOWLEDGE if page := await self.untaken(site):
                 return commands.acknowledge(site, page)
             case _:
                 return None
@@ -133,7 +133,7 @@ class Load:
         again_to = rng.choice(members) if members and rng.random() < 0.7 else ""
         return self._commands.grant(site, patient, again_to=again_to, covers=rng.random() < 0.85)
 
-    async def _untaken(self, site: str) -> str | None:
+    async def untaken(self, site: str) -> str | None:
         """A page that nobody has taken, and that no other caller of ours is about to take."""
         pages = await self._listed(LIST_PAGES, ListEscalationsRequest(page_size=100), site, ON_CALL[site])
         return self._first(site, Kind.ACKNOWLEDGE, (each.id for each in pages if not each.acknowledged_by))

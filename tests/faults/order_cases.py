@@ -301,3 +301,57 @@ CASES: dict[str, Callable[[random.Random, Network], Case]] = {
     "invite_family_member": invitations,
     "withhold_messages": endings,
 }
+
+
+def family_story(rng: random.Random, _: Network) -> Case:
+    """What family hears of a consent and its patient: granted, often revoked, admitted once or more than once."""
+    events = list[Delivery]()
+    for site in SITES:
+        for _consent in range(4):
+            who = {each: str(uuid4()) for each in ("consent_id", "patient_id", "family_member_id")}
+            patient = who["patient_id"]
+            messages: list[Message] = [ConsentGranted(**who, granted_at=to_proto(NOON))]
+            messages += [ConsentRevoked(**who, revoked_at=to_proto(NOON))] * (rng.random() < 0.6)
+            messages += [
+                PatientAdmitted(admission_id=str(uuid4()), patient_id=patient, admitted_at=to_proto(NOON))
+                for _ in range(rng.randint(1, 2))
+            ]
+            events += labelled(rng, site, messages)
+    links = (
+        "SELECT site, id, patient_id, family_member_id, granted, revoked, at, correlation, causation FROM consent_link"
+    )
+    admitted = "SELECT site, id, at, correlation, causation FROM patient"
+    return Case("family", events, {"links": links, "patients": admitted, "labels": LABELLED, "due": DUE})
+
+
+def notifications_story(rng: random.Random, network: Network) -> Case:
+    """What notifications hears of the same people: referred, in danger, seated or not, their families invited or not.
+
+    Of each enrolment that it was confirmed and that it waits, whichever is true by now; of each consent, ended or not,
+    that it has ended.
+    """
+    events, invited, ended = list[Delivery](), invitations(rng, network), endings(rng, network)
+    for row in [*some(network, "scheduling", WAITING)[:2], *some(network, "scheduling", SEATED)[:2]]:
+        patient, told = row["patient_id"], {"enrollment_id": row["id"], "patient_id": row["patient_id"]}
+        messages = [
+            _referred(patient),
+            RiskFlagged(risk_flag_id=str(uuid4()), patient_id=patient, raised_at=to_proto(NOON)),
+            EnrollmentWaitlisted(**told, waitlisted_at=to_proto(NOON)),
+            EnrollmentConfirmed(**told, confirmed_at=to_proto(NOON)),
+        ]
+        events += labelled(rng, row["site"], messages)
+    state = {
+        "messages": MESSAGES,
+        "members": "SELECT site, id, patient_id, stopped_at FROM family_member",
+        "escalations": "SELECT site, risk_flag_id, patient_id, clinicians, pages FROM escalation",
+        "labels": LABELLED,
+        "due": DUE,
+    }
+    return Case("notifications", [*events, *invited.events, *ended.events], state, ended.before)
+
+
+MIXED: dict[str, Callable[[random.Random, Network], Case]] = {
+    "family": family_story,
+    "notifications": notifications_story,
+}
+"""Of the services with several handlers, whose `commutative` lines are about each other."""

@@ -1,15 +1,16 @@
 """Rows 7 and 8 of the fault matrix: the stream is lost, or falls back, and is filled again from the outboxes."""
 
 import asyncio
+import json
 import random
 import shutil
 from datetime import timedelta
 from pathlib import Path
 
 from stepway_chassis.broker import ensure_stream
-from stepway_cli.stream import Admin, republish
 from tests.conftest import SOAK
 from tests.faults.stage import Stage
+from tests.shell import stepway
 from tests.waiting import until
 
 UNPUBLISHED = "outbox WHERE published_at IS NULL"
@@ -79,7 +80,7 @@ async def _fill_again(stage: Stage) -> None:
 
 
 async def _republished(stage: Stage) -> int:
-    relays = {service: stage.platform.database_url(service, "relay") for service in stage.platform.services}
-    since = stage.history.commands[0].sent_at - timedelta(minutes=1)
-    done = await republish(Admin(*stage.platform.nats_admin), relays, since, dry_run=False)
-    return sum(each.sent_again for each in done)
+    since = (stage.history.commands[0].sent_at - timedelta(minutes=1)).isoformat()
+    done = await asyncio.to_thread(stepway, stage.network, "events", "republish", "--since", since, "--json")
+    assert done.returncode == 0, done.stderr
+    return sum(row["sent_again"] for row in json.loads(done.stdout))

@@ -1,17 +1,17 @@
-"""Row 17: however the events of a handler are shuffled, repeated, refused and retried, the state is the same."""
+"""Row 17: however the events of a service are shuffled, repeated, refused and retried, the state is the same."""
 
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
-from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
 
+from stepway.scheduling.v1.track_pb2 import DAYPART_MORNING, DAYPART_WEEKEND
 from stepway_chassis import dead_letters, telemetry
 from stepway_chassis.app import utc_now
 from stepway_chassis.database import Database
@@ -26,11 +26,15 @@ from stepway_cli.local.platform import Platform
 from stepway_cli.tokens import AUDIENCE, ISSUER
 from tests.conftest import SOAK
 from tests.faults.apart import Apart
-from tests.faults.order_cases import CASES, Case, acknowledgements
+from tests.faults.commands import Commands
+from tests.faults.observed import SITES
+from tests.faults.order_cases import CASES, MIXED, Case
 from tests.faults.stage import Stage
 from tests.network import Network
 
-SHUFFLES = 300 if SOAK else 8
+SHUFFLES = 300 if SOAK else 6
+MIXED_SHUFFLES = 300 if SOAK else 4
+MUTANT_SHUFFLES = 5
 
 
 def peers(platform: Platform, service: str) -> Peers:
@@ -53,7 +57,7 @@ class Shuffle:
 
     apart: Apart
     case: Case
-    handler: Handler[Any]
+    handlers: Mapping[str, Handler[Any]]  # by the type of event
     database: Database
     deliveries: Deliveries
     steps: dict[str, int] = field(default_factory=dict)
@@ -73,22 +77,27 @@ class Shuffle:
 
     async def deliver(self, event: Delivery) -> None:
         """As often as it takes; two at once may keep each other waiting."""
-        while await self.deliveries.handle(self.handler, event) is not Outcome.ENDED:
+        while await self.deliveries.handle(self._handler(event), event) is not Outcome.ENDED:
             pass
+
+    def _handler(self, event: Delivery) -> Handler[Any]:
+        return self.handlers[event.headers["ce-type"]]
 
     async def refuse(self, event: Delivery) -> None:
         """The event is written, refused and put aside; nothing of the writing stays."""
-        await self.deliveries.handle(self._spoilt(Conflict("NOT_NOW", "Later.")), event)
+        await self.deliveries.handle(self._spoilt(event, Conflict("NOT_NOW", "Later.")), event)
 
     async def crash(self, event: Delivery) -> None:
-        await self.deliveries.handle(self._spoilt(RuntimeError("a defect")), event)
+        await self.deliveries.handle(self._spoilt(event, RuntimeError("a defect")), event)
 
-    def _spoilt(self, error: Exception) -> Handler[Any]:
+    def _spoilt(self, event: Delivery, error: Exception) -> Handler[Any]:
+        handler = self._handler(event)
+
         async def apply(tx: Tx, event: Event, facts: Any) -> None:
-            await self.handler.apply(tx, event, facts)
+            await handler.apply(tx, event, facts)
             raise error
 
-        return replace(self.handler, apply=apply)
+        return replace(handler, apply=apply)
 
     async def retry(self, _: Delivery) -> None:
         """An operator asks for every letter again."""
@@ -97,7 +106,7 @@ class Shuffle:
                 for letter in await dead_letters.listed(tx):
                     with suppress(NotFound):  # applied meanwhile
                         await dead_letters.retry(tx, letter.id)
-            await dead_letters.retrying(self.database, self.deliveries, [self.handler]).round(site)
+            await dead_letters.retrying(self.database, self.deliveries, [*self.handlers.values()]).round(site)
 
     async def through(self, rng: random.Random) -> None:
         """Every event at least once, in any order; some are refused or crash first, some come side by side."""
@@ -128,16 +137,21 @@ class Shuffle:
 
 
 @asynccontextmanager
-async def shuffling(apart: Apart, case: Case, handler: Handler[Any]) -> AsyncIterator[Shuffle]:
+async def shuffling(apart: Apart, case: Case, *handlers: Handler[Any]) -> AsyncIterator[Shuffle]:
+    by_type = {handler.event.DESCRIPTOR.full_name: handler for handler in handlers}
     async with apart.database(case.service) as database:
-        yield Shuffle(apart, case, handler, database, apart.deliveries(database, case.service))
+        yield Shuffle(apart, case, by_type, database, apart.deliveries(database, case.service))
 
 
 @pytest.fixture(scope="module")
 async def peopled(stage: Stage) -> Network:
     """The running platform, with people on every part of their way through it."""
+    commands = Commands(stage.history, random.Random(17))
     async with stage.loaded("row 17, people", 17) as load:
         load.issue(200)
+        for site in SITES:  # one waits, since nothing is offered then; one is seated
+            await stage.take_in(commands, site, DAYPART_WEEKEND)
+            await stage.take_in(commands, site, DAYPART_MORNING)
     return stage.network
 
 
@@ -152,38 +166,93 @@ async def test_row_17_in_any_order_however_often_the_state_is_the_same(
     stage: Stage, apart: Apart, peopled: Network, name: str, seed: int
 ) -> None:
     rng, handler = random.Random(seed), every_handler(stage.platform)[name]
-    case = CASES[name](rng, peopled)
-    async with shuffling(apart, case, handler) as shuffle:
+    async with shuffling(apart, CASES[name](rng, peopled), handler) as shuffle:
+        await _always_the_same(shuffle, rng, SHUFFLES, f"{name} of seed {seed}")
+
+
+@pytest.mark.parametrize("service", MIXED)
+async def test_row_17_what_a_service_hears_of_the_same_people_may_come_in_any_order(
+    stage: Stage, apart: Apart, peopled: Network, service: str, seed: int
+) -> None:
+    """All of its handlers together, on events that are about each other."""
+    rng, handlers = random.Random(seed), listeners.handlers(peers(stage.platform, service))[service]
+    case = MIXED[service](rng, peopled)
+    async with shuffling(apart, case, *handlers) as shuffle:
+        assert {event.headers["ce-type"] for event in case.events} == shuffle.handlers.keys()
+        await _always_the_same(shuffle, rng, MIXED_SHUFFLES, f"all of {service}, seed {seed}")
+
+
+async def _always_the_same(shuffle: Shuffle, rng: random.Random, shuffles: int, what: str) -> None:
+    case = shuffle.case
+    shuffle.begin()
+    for event in case.events:
+        await shuffle.deliver(event)
+    wanted = shuffle.state()
+    assert all(wanted[table] for table in case.state)
+    for turn in range(shuffles):
         shuffle.begin()
-        for event in case.events:
-            await shuffle.deliver(event)
-        wanted = shuffle.state()
-        assert all(wanted[table] for table in case.state)
-        for turn in range(SHUFFLES):
-            shuffle.begin()
-            with capture_logs():
-                await shuffle.through(rng)
-            assert shuffle.state() == wanted, f"{name}: shuffle {turn} of seed {seed}"
-    print(f"\nrow 17, {name}: {len(case.events)} events, {SHUFFLES} shuffles, {shuffle.steps}")
+        with capture_logs():
+            await shuffle.through(rng)
+        assert shuffle.state() == wanted, f"{what}: shuffle {turn}"
+    print(f"\nrow 17, {what}: {len(case.events)} events, {shuffles} shuffles, {shuffle.steps}")
 
 
-async def test_a_handler_whose_last_word_wins_is_caught(stage: Stage, apart: Apart, seed: int) -> None:
+NO_LABEL = "UPDATE person_label SET label = 'general'"
+FORGETFUL = [
+    (
+        "acknowledge_risk_flag",
+        CASES["acknowledge_risk_flag"],
+        "UPDATE risk_flag SET acknowledged_at = NULL, acknowledged_by = NULL",
+    ),
+    ("seat_patient", CASES["seat_patient"], NO_LABEL),
+    ("draft_plan", CASES["draft_plan"], NO_LABEL),
+    ("note_consent", MIXED["family"], "UPDATE consent_link SET revoked = NULL"),
+    ("note_admission", MIXED["family"], "UPDATE patient SET at = 'infinity'"),
+    ("end_consent", MIXED["family"], "UPDATE consent_link SET granted = NULL"),
+    ("welcome_patient", CASES["welcome_patient"], NO_LABEL),
+]
+"""What a handler would do first that takes its event for the last word."""
+
+
+@pytest.mark.parametrize(("name", "made", "first"), FORGETFUL, ids=[name for name, _, _ in FORGETFUL])
+async def test_a_handler_whose_last_word_wins_is_caught(
+    stage: Stage, apart: Apart, peopled: Network, name: str, made: Any, first: str, seed: int
+) -> None:
     """So that the comparison above is known to be able to fail."""
-    rng, handler = random.Random(seed), every_handler(stage.platform)["acknowledge_risk_flag"]
+    handler = every_handler(stage.platform)[name]
 
-    async def forget_first(tx: Tx, event: Event, facts: None) -> None:
-        flag = event.message.risk_flag_id  # type: ignore[attr-defined]
-        await tx.connection.exec_driver_sql(
-            "UPDATE risk_flag SET acknowledged_at = NULL, acknowledged_by = NULL WHERE id = $1", (UUID(flag),)
-        )
+    async def apply(tx: Tx, event: Event, facts: Any) -> None:
+        await tx.connection.exec_driver_sql(first)
         await handler.apply(tx, event, facts)
 
-    case = acknowledgements(rng, stage.network)
-    async with shuffling(apart, case, replace(handler, apply=forget_first)) as shuffle:
+    await _is_caught(stage, apart, made(random.Random(seed), peopled), replace(handler, apply=apply), seed)
+
+
+async def test_a_handler_that_takes_a_revocation_at_its_word_is_caught(
+    stage: Stage, apart: Apart, peopled: Network, seed: int
+) -> None:
+    """It would withhold what another consent covers, if that is there by then."""
+    handler = every_handler(stage.platform)["withhold_messages"]
+
+    async def apply(tx: Tx, event: Event, answers: Any) -> None:
+        await handler.apply(tx, event, replace(answers, granted=[False]))
+
+    case = MIXED["notifications"](random.Random(seed), peopled)
+    await _is_caught(stage, apart, case, replace(handler, apply=apply), seed)
+
+
+async def _is_caught(stage: Stage, apart: Apart, case: Case, mutant: Handler[Any], seed: int) -> None:
+    """Among the handlers of its service, or as many of them as the case has events for."""
+    rng = random.Random(seed)
+    handlers = listeners.handlers(peers(stage.platform, case.service))[case.service]
+    together = [mutant if handler.name == mutant.name else handler for handler in handlers]
+    async with shuffling(apart, case, *together) as shuffle:
         states = []
-        for _ in range(5):
+        for _ in range(MUTANT_SHUFFLES):
             shuffle.begin()
             with capture_logs():
                 await shuffle.through(rng)
             states.append(shuffle.state())
-    assert any(state != states[0] for state in states)
+            if states[-1] != states[0]:
+                return
+    raise AssertionError(f"{mutant.name}: {MUTANT_SHUFFLES} shuffles have not told it from a commutative one")

@@ -10,33 +10,36 @@ from functools import partial
 from stepway.scheduling.v1.track_pb2 import DAYPART_MORNING
 from tests.conftest import SOAK
 from tests.faults.commands import Commands
+from tests.faults.load import Load
 from tests.faults.quiet import deliveries, quiet
 from tests.faults.stage import Stage
 from tests.network import NORTHSIDE
 from tests.waiting import until
 
-SHARE = 150 if SOAK else 60  # commands for each injection
+SHARE = 150 if SOAK else 50  # commands for each injection
 UNPUBLISHED = "outbox WHERE published_at IS NULL"
 WAITING = (
     "pg_locks WHERE NOT granted AND relation = '{table}'::regclass"
+    " AND pid IN (SELECT pid FROM pg_locks WHERE granted AND relation = 'inbox'::regclass)"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 TABLES = {
+    "intake": "risk_flag",
     "notifications": "patient",
     "scheduling": "enrollment",
     "care": "treatment_plan",
     "family": "consent_link",
 }
-"""What each service writes to when it hears that somebody was referred, admitted or seated."""
+"""What each service writes to when it hears that somebody was referred, admitted or seated, or has taken a page."""
+VICTIMS = [*TABLES]
 
 
 async def test_row_1_a_service_that_is_killed_comes_back_and_owes_nothing(
     stage: Stage, seed: int, injections: int
 ) -> None:
     rng = random.Random(seed)
-    victims = [*stage.platform.services, *rng.choices(stage.platform.services, k=injections)]
     async with stage.loaded("row 1", seed) as load:
-        for victim in victims[: max(injections, len(stage.platform.services))]:
+        for victim in _victims(injections):
             load.issue(SHARE)
             await load.under_way(rng.randint(5, SHARE // 3))
             await stage.kill(victim)
@@ -44,15 +47,20 @@ async def test_row_1_a_service_that_is_killed_comes_back_and_owes_nothing(
             await load.finished()
 
 
+def _victims(injections: int) -> list[str]:
+    """Each service at least once, in turn."""
+    return [VICTIMS[turn % len(VICTIMS)] for turn in range(max(injections, len(VICTIMS)))]
+
+
 async def test_row_2_killed_between_commit_and_publish_the_event_comes_later(
     stage: Stage, seed: int, injections: int
 ) -> None:
     async with stage.loaded("row 2", seed) as load:
-        for turn in range(injections):
-            victim, silent = ("intake", "care", "notifications", "scheduling")[turn % 4], turn % 8 < 4
+        for turn, victim in enumerate(_victims(injections)):
+            silent = turn % 10 < 5
             load.issue(SHARE)
             await load.under_way(SHARE // 4)
-            async with _something_in_hand(stage, victim):
+            async with _something_to_say(stage, load, victim):
                 await _hush(stage, silent)
             await until(partial(_any, stage, victim, UNPUBLISHED))
             await stage.kill(victim)
@@ -63,17 +71,47 @@ async def test_row_2_killed_between_commit_and_publish_the_event_comes_later(
 
 
 @asynccontextmanager
-async def _something_in_hand(stage: Stage, service: str) -> AsyncIterator[None]:
-    """The service has heard of something and cannot write it down, for as long as a lock of ours is held."""
-    table = TABLES.get(service)
-    if table is None:  # it is called, and needs to hear of nothing
+async def _something_to_say(stage: Stage, load: Load, service: str) -> AsyncIterator[None]:
+    """Whatever becomes of the stream meanwhile, the service will have something to announce."""
+    if service == "intake":  # it is called, and needs to hear of nothing
         yield
         return
+    if service == "family":
+        await stage.sent(Commands(stage.history, random.Random(3)).plan_group(NORTHSIDE, seats=100))
+    async with _something_in_hand(stage, load, service):
+        yield
+
+
+@asynccontextmanager
+async def _something_in_hand(stage: Stage, load: Load, service: str) -> AsyncIterator[None]:
+    """The service has heard of something and cannot write it down, for as long as a lock of ours is held."""
+    table, commands = TABLES[service], Commands(stage.history, random.Random(2))
+    page = await _a_page(stage, load, commands) if service == "intake" else ""
+    patient = await _a_patient(stage, commands) if service == "family" else ""
     async with stage.superuser(service) as holder, holder.transaction():
         await holder.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
-        await stage.take_in(Commands(stage.history, random.Random(2)), NORTHSIDE, DAYPART_MORNING)
+        if page:
+            await stage.sent(commands.acknowledge(NORTHSIDE, page))
+        elif patient:
+            await stage.sent(commands.grant(NORTHSIDE, patient))
+        else:
+            await stage.take_in(commands, NORTHSIDE, DAYPART_MORNING)
         await until(lambda: _any(stage, service, WAITING.format(table=table)))
         yield
+
+
+async def _a_patient(stage: Stage, commands: Commands) -> str:
+    """Of whose admission family has heard: it invites nobody before."""
+    somebody = await stage.take_in(commands, NORTHSIDE, DAYPART_MORNING)
+    await until(lambda: _any(stage, "family", f"patient WHERE id = '{somebody.patient}'"))
+    return somebody.patient
+
+
+async def _a_page(stage: Stage, load: Load, commands: Commands) -> str:
+    """One that nobody has taken, and that no caller is about to take."""
+    await stage.sent(received := commands.receive(NORTHSIDE))
+    await stage.sent(commands.assess(NORTHSIDE, received.ids["id"], in_danger=True))
+    return await until(partial(load.untaken, NORTHSIDE))
 
 
 async def _hush(stage: Stage, silent: bool) -> None:
@@ -95,10 +133,11 @@ async def test_row_3_killed_between_publish_and_mark_the_repeat_is_dropped(
     stage: Stage, seed: int, injections: int
 ) -> None:
     async with stage.loaded("row 3", seed) as load:
-        for turn in range(injections):
-            victim = ("intake", "notifications")[turn % 2]
+        for victim in _victims(injections):
             load.issue(SHARE)
             await load.under_way(SHARE // 4)
+            async with _something_to_say(stage, load, victim):
+                stage.platform.nats.pause()
             await _kill_before_mark(stage, victim)
             await stage.start(victim)
             await load.finished()
@@ -106,7 +145,6 @@ async def test_row_3_killed_between_publish_and_mark_the_repeat_is_dropped(
 
 async def _kill_before_mark(stage: Stage, victim: str) -> None:
     """The rows are locked while the stream cannot answer, so that it answers before they can be marked."""
-    stage.platform.nats.pause()
     await until(partial(_any, stage, victim, UNPUBLISHED))
     async with stage.superuser(victim) as holder, holder.transaction():
         held = await holder.fetch("SELECT event_id FROM outbox WHERE published_at IS NULL FOR UPDATE")
@@ -130,12 +168,11 @@ async def test_row_4_killed_after_the_effect_and_before_the_ack_it_is_not_done_a
 ) -> None:
     repeats = 0
     async with stage.loaded("row 4", seed) as load:
-        for turn in range(injections):
-            victim = [*TABLES][turn % len(TABLES)]
+        for victim in _victims(injections):
             load.issue(SHARE)
             await load.under_way(SHARE // 4)
             before = await deliveries(stage.network), _handled(stage)
-            await _kill_before_ack(stage, victim)
+            await _kill_before_ack(stage, load, victim)
             await stage.start("nats")
             await stage.start(victim)
             await load.finished()
@@ -150,9 +187,9 @@ def _handled(stage: Stage) -> int:
     return sum(stage.count(service, "inbox") for service in stage.platform.services)
 
 
-async def _kill_before_ack(stage: Stage, victim: str) -> None:
+async def _kill_before_ack(stage: Stage, load: Load, victim: str) -> None:
     """The effect waits for a lock of ours; the stream is gone before it can commit."""
-    async with _something_in_hand(stage, victim):
+    async with _something_in_hand(stage, load, victim):
         await stage.kill("nats")
         handled = stage.count(victim, "inbox")
     await until(lambda: _any(stage, victim, f"(SELECT count(*) FROM inbox) AS i (n) WHERE n > {handled}"))

@@ -12,7 +12,7 @@ from stepway.notifications.v1.escalation_service_pb2 import AcknowledgeEscalatio
 from stepway_chassis.errors import Refusal
 from stepway_cli import referrals
 from stepway_cli.demo.inputs import Participant
-from stepway_cli.demo.network import Network, until
+from stepway_cli.demo.network import Network, if_ever, until
 from stepway_cli.findings import Refused
 from stepway_cli.listeners import wanted
 from stepway_cli.referrals import IN_FLIGHT, Sent
@@ -91,14 +91,15 @@ async def _record(
 
 
 async def take_pages(network: Network, site: str, on_call: str, flags: set[str], told: Told) -> None:
-    """Somebody on call at a site waits until they were paged about each flag, and takes the page."""
+    """Somebody on call at a site waits until they were paged about each flag, and takes what they were paged about."""
+    pages: list[Escalation] = []
 
-    async def paged() -> list[Escalation] | None:
-        pages = [page for page in await all_pages(network, site, on_call) if page.risk_flag_id in flags]
-        return pages if len(pages) == len(flags) else None
+    async def paged() -> bool:
+        pages[:] = [page for page in await all_pages(network, site, on_call) if page.risk_flag_id in flags]
+        return len(pages) == len(flags)
 
-    pages = await until(f"pages at {site}", paged) if flags else []
-    for page in pages or []:
+    await if_ever(paged)
+    for page in pages:
         request = AcknowledgeEscalationRequest(
             request_id=str(uuid5(NAMESPACE_URL, f"take:{page.id}")), escalation_id=page.id
         )

@@ -71,11 +71,17 @@ class Network:
 
 async def until(what: str, look: Callable[[], Awaitable[T]]) -> T:
     """The first true thing that `look` sees. Raises NeverHappened."""
+    seen = await if_ever(look)
+    if not seen:
+        raise NeverHappened(f"{what}: not within {PATIENCE_SECONDS:.0f} s")
+    return seen
+
+
+async def if_ever(look: Callable[[], Awaitable[T]]) -> T:
+    """The first true thing that `look` sees, or what it sees when patience is at its end: a promise may be broken."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         seen = await look()
-        if seen:
+        if seen or time.monotonic() > deadline:
             return seen
-        if time.monotonic() > deadline:
-            raise NeverHappened(f"{what}: not within {PATIENCE_SECONDS:.0f} s")
         await asyncio.sleep(0.2)

@@ -26,12 +26,15 @@ from stepway_cli.sites import SiteRecord
 
 GET = "stepway.intake.v1.ReferralService/GetReferral"
 SHORTEST_CANARY = 4
+UNTRIED = "nobody came in with whom it could be tried"
 
 
 @dataclass(frozen=True)
 class Promise:
+    """`kept` is None where the run had nobody to try it with."""
+
     text: str
-    kept: bool
+    kept: bool | None
     evidence: str
 
 
@@ -110,7 +113,7 @@ async def _applied_once(network: Network, stream: Sequence[Stored]) -> Promise:
 async def _no_crossing(network: Network, sent: Sequence[Sent]) -> Promise:
     mine, theirs = (next((each for each in sent if each.site == site and each.referral), None) for site in _sites(sent))
     if mine is None or theirs is None or theirs.referral is None:
-        return Promise("a token of one site reads nothing of the other", True, "a site has no referral to try with")
+        return Promise("a token of one site reads nothing of the other", None, UNTRIED)
     caller, request = network.caller(mine.site, "front_desk"), GetReferralRequest(referral_id=theirs.referral.id)
     there = await network.refused(caller, GET, request, site=theirs.site)
     here = await network.refused(caller, GET, request, site=mine.site)
@@ -145,9 +148,8 @@ async def _taken(network: Network) -> Promise:
     pages = await network.rows("notifications", "SELECT risk_flag_id FROM escalation WHERE acknowledged_at IS NOT NULL")
     by_flag = Counter(row["risk_flag_id"] for row in pages)
     kept = all(row["acknowledged_by"] and by_flag[row["id"]] == 1 for row in flags)
-    return Promise(
-        "every sign of danger was paged once and taken", kept, f"{len(flags)} flags, {len(pages)} acknowledged pages"
-    )
+    text = "every sign of danger was paged once and taken"
+    return Promise(text, kept if flags else None, f"{len(flags)} flags, {len(pages)} acknowledged pages")
 
 
 async def _no_canary(network: Network, inputs: Inputs, stream: Sequence[Stored]) -> Promise:

@@ -19,6 +19,11 @@ from stepway_cli.trace import Span
 
 SEAL = ".audit_sealed"
 MOST_EVENTS = 24
+SHOWN = {
+    True: Text("kept", "bold green"),
+    False: Text("BROKEN", "bold red"),
+    None: Text("untried", "bold yellow"),
+}
 TO = {"escalation_page": "clinician", "family_invitation": "family"}
 
 
@@ -106,7 +111,7 @@ def tell_promises(out: Console, promises: Sequence[Promise]) -> None:
     out.rule("[bold]Promises, checked on this run", align="left")
     rows = [
         {
-            "": Text("kept", "bold green") if promise.kept else Text("BROKEN", "bold red"),
+            "": SHOWN[promise.kept],
             "promise": promise.text,
             "evidence": promise.evidence,
         }

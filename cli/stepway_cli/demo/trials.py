@@ -15,7 +15,7 @@ from stepway.intake.v1.referral_pb2 import Referral
 from stepway.scheduling.v1.enrollment_pb2 import ENROLLMENT_STATUS_CONFIRMED, ENROLLMENT_STATUS_WAITLISTED, Enrollment
 from stepway.scheduling.v1.enrollment_service_pb2 import EndEnrollmentRequest, ListEnrollmentsRequest
 from stepway_cli.demo.journey import RECORD, all_pages, take_pages
-from stepway_cli.demo.network import Network, until
+from stepway_cli.demo.network import Network, if_ever, until
 from stepway_cli.demo.programme import Named, Programme
 from stepway_cli.sites import SiteRecord
 
@@ -30,11 +30,14 @@ IN_DANGER = {1: 1, 2: 2, 3: 1, 4: 1, 5: 0, 6: 1, 7: 0, 8: 0, 9: 2}
 
 @dataclass(frozen=True)
 class Returned:
-    """What came of `AT_ONCE` calls that give one seat back: how many were answered, and who moved up."""
+    """What came of `AT_ONCE` calls that give one seat back: how many were answered, who waited and who still does.
+
+    The ids of enrolments, the first in line first.
+    """
 
     answered: int
-    waited_before: int
-    waited_after: int
+    waited_before: Sequence[str]
+    waited_after: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,20 @@ class Withdrawn:
 
 
 @dataclass(frozen=True)
+class Endangered:
+    """Seconds from the answers to a page that a channel has taken, and events that waited for the stream by then."""
+
+    paged_seconds: float | None
+    unpublished: int
+
+
+@dataclass(frozen=True)
 class Trials:
+    """None of what the run has nobody to try it with."""
+
     returned: Returned | None
     withdrawn: Withdrawn | None
-    paged_seconds: float | None
+    endangered: Endangered | None
 
 
 async def tried(
@@ -72,12 +85,16 @@ async def _give_back(network: Network, site: str, programme: Programme) -> Retur
     if not admitted:
         return None
     seated = await until(f"seats at {site}", lambda: _seated(network, site, admitted))
-    waited = await _enrollments(network, site, ENROLLMENT_STATUS_WAITLISTED)
+    waited = await _line(network, site)
     ends = [EndEnrollmentRequest(request_id=str(uuid4()), enrollment_id=seated[-1].id) for _ in range(AT_ONCE)]
     desk = network.caller(site, "front_desk")
     refusals = await asyncio.gather(*(network.refused(desk, END, end, site=site) for end in ends))
-    waits = await _enrollments(network, site, ENROLLMENT_STATUS_WAITLISTED)
-    return Returned(refusals.count(""), len(waited), len(waits))
+    return Returned(refusals.count(""), waited, await _line(network, site))
+
+
+async def _line(network: Network, site: str) -> list[str]:
+    waiting = await _enrollments(network, site, ENROLLMENT_STATUS_WAITLISTED)
+    return [each.id for each in sorted(waiting, key=lambda each: (each.admitted_at.ToNanoseconds(), each.id))]
 
 
 async def _seated(network: Network, site: str, admitted: int) -> list[Enrollment]:
@@ -88,8 +105,15 @@ async def _seated(network: Network, site: str, admitted: int) -> list[Enrollment
 
 
 async def _enrollments(network: Network, site: str, status: int) -> list[Enrollment]:
-    request = ListEnrollmentsRequest(page_size=100, status=status)  # type: ignore[arg-type]
-    return list((await network.caller(site, "front_desk").call(LIST_SEATS, request, site=site)).enrollments)
+    """Of one status, the newest first, however many pages there are."""
+    desk, found, token = network.caller(site, "front_desk"), list[Enrollment](), ""
+    while True:
+        request = ListEnrollmentsRequest(page_size=100, page_token=token, status=status)  # type: ignore[arg-type]
+        answer = await desk.call(LIST_SEATS, request, site=site)
+        found += answer.enrollments
+        token = answer.next_page_token
+        if not token:
+            return found
 
 
 async def _withdraw(network: Network, opened: str, closed: str, programme: Programme) -> Withdrawn | None:
@@ -106,7 +130,7 @@ async def _withdraw(network: Network, opened: str, closed: str, programme: Progr
     seconds = time.monotonic() - began
     after = await _read(network, reader, invitation)
     await _revoke(network, reached)
-    withheld = await until("a withheld invitation", lambda: _messages(network, reached, "withheld"))
+    withheld = await if_ever(lambda: _messages(network, reached, "withheld"))
     return Withdrawn(before, after, seconds, queued, withheld)
 
 
@@ -134,18 +158,19 @@ async def _revoke(network: Network, named: Named) -> None:
     await network.caller(named.site, "front_desk").call(REVOKE, request, site=named.site)
 
 
-async def _endanger(network: Network, record: SiteRecord, referral: Referral) -> float:
-    """Seconds from the answers to the page that a channel has taken, with NATS stopped all the while."""
+async def _endanger(network: Network, record: SiteRecord, referral: Referral) -> Endangered:
+    """Somebody's answers speak of danger with NATS stopped all the while, until a channel has taken a page."""
     on_call = record.settings["on_call"][0]["clinician"]
     await asyncio.to_thread(network.platform.process("nats").stop)
     try:
         flag, began = await _answer(network, record.site, referral), time.monotonic()
-        await until("a page while NATS is stopped", lambda: _paged(network, record.site, on_call, flag))
-        seconds = time.monotonic() - began
+        paged = await if_ever(lambda: _paged(network, record.site, on_call, flag))
+        seconds = time.monotonic() - began if paged else None
+        unpublished = await network.everywhere("SELECT 1 FROM outbox WHERE published_at IS NULL")
     finally:
         await asyncio.to_thread(network.platform.process("nats").start)
     await take_pages(network, record.site, on_call, {flag}, lambda: None)
-    return seconds
+    return Endangered(seconds, len(unpublished))
 
 
 async def _answer(network: Network, site: str, referral: Referral) -> str:

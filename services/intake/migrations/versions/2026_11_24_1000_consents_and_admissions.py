@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from stepway_chassis import schema
+from stepway_chassis import backfill, schema
 
 revision = "2026_11_24_1000"
 down_revision = "2026_11_21_1000"
@@ -19,6 +19,10 @@ CHANGES = (
     CREATE INDEX risk_flag_unpaged ON risk_flag (site, id)
      WHERE urgency = 'page' AND paged_at IS NULL AND acknowledged_at IS NULL""",
 )
+# Whether somebody was paged about a flag of before is not known here: the watchdog asks, and is told.
+WAKE_WATCHDOG = """
+    INSERT INTO work (site, loop, due_at)
+    SELECT site, 'watchdog', now() FROM risk_flag WHERE urgency = 'page' AND acknowledged_at IS NULL GROUP BY site"""
 TABLES = (
     """
     CREATE TABLE level_of_care_decision (
@@ -86,3 +90,4 @@ def upgrade() -> None:
     for table, rights in RIGHTS.items():
         for statement in schema.protect("intake", table, rights):
             op.execute(statement)
+    backfill.everywhere(op.get_bind(), WAKE_WATCHDOG)

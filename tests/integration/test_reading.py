@@ -1,0 +1,70 @@
+"""How an operator reads the stream: also who looks away for long, and when what they have not read yet is gone."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from nats.js import JetStreamContext
+
+from stepway_chassis.broker import STREAM, Stored
+from stepway_cli import stream
+from stepway_cli.stream import Admin
+from tests.faults.foreign import administrator
+from tests.network import Network
+from tests.waiting import until
+
+SUBJECT = "evt.v1.atlantis.general.intake.tide_turned"
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at a time, and a reader that is soon forgotten."""
+    monkeypatch.setattr(stream, "BATCH", 2)
+    monkeypatch.setattr(stream, "FORGOTTEN_AFTER_SECONDS", 1.0)
+
+
+@asynccontextmanager
+async def tides(network: Network) -> AsyncIterator[JetStreamContext]:
+    """Five messages of a site that is none, for as long as the test runs."""
+    async with administrator(network) as jetstream:
+        for number in range(5):
+            await jetstream.publish(SUBJECT, str(number).encode())
+        try:
+            yield jetstream
+        finally:
+            await jetstream.purge_stream(STREAM, subject=SUBJECT)
+
+
+def reading(network: Network) -> AsyncIterator[Stored]:
+    return stream.stored(Admin(*network.platform.nats_admin), SUBJECT)
+
+
+async def readers(jetstream: JetStreamContext) -> set[str]:
+    found = await jetstream.consumers_info(STREAM)
+    return {each.name for each in found if each.config.filter_subject == SUBJECT}
+
+
+@pytest.mark.usefixtures("short")
+async def test_a_reader_that_was_forgotten_is_replaced_where_it_was(network: Network) -> None:
+    async with tides(network) as jetstream:
+        events = reading(network)
+        seen = [await anext(events)]
+        (first,) = await readers(jetstream)
+
+        async def forgotten() -> bool:
+            return first not in await readers(jetstream)
+
+        await until(forgotten)
+        seen += [event async for event in events]
+        assert [event.payload for event in seen] == [b"0", b"1", b"2", b"3", b"4"]
+        assert await readers(jetstream) == set()
+
+
+@pytest.mark.usefixtures("short")
+async def test_what_is_gone_before_it_was_read_is_not_waited_for(network: Network) -> None:
+    async with tides(network) as jetstream:
+        events = reading(network)
+        seen = [await anext(events)]
+        await jetstream.purge_stream(STREAM, subject=SUBJECT)
+        seen += [event async for event in events]
+        assert [event.payload for event in seen] == [b"0", b"1"]
