@@ -35,6 +35,7 @@ async def record(tx: Tx, outcome: str, *, reason: str = "") -> None:
         "trace_id": f"{trace.get_current_span().get_span_context().trace_id:032x}",
     }
     await tx.execute(_RECORD, row)
+    tx.audited = True
 
 
 async def listed(tx: Tx, *, person: UUID | None, since: datetime | None, limit: int) -> list[dict[str, Any]]:

@@ -59,12 +59,15 @@ class Database:
     async def transaction(self, site: str, action: str, *, call: Call | None = None) -> AsyncIterator[Tx]:
         """A transaction inside `site`, on behalf of `call`, or of the service itself.
 
+        What the service does of itself to somebody's record is audited as done; whoever answers a call audits it.
         Raises NotFound (SITE_UNKNOWN) and Unavailable (WRONG_CELL, SITE_DRAINING, DATABASE_UNAVAILABLE).
         """
         with translated():
             async with self.engine.begin() as connection:
                 tx = await self._entered(connection, site, action, call)
                 yield tx
+                if call is None and tx.people and not tx.audited:
+                    await audit.record(tx, "DONE")
             if tx.work_left:
                 self._nudge()
 

@@ -41,6 +41,7 @@ class Tx:
     causation: str = ""
     people: list[UUID] = field(default_factory=list)
     concerned: bool = False
+    audited: bool = False
     work_left: bool = False  # the relay or a loop has something to do after the commit
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from stepway_chassis import labels, outbox
+from stepway_chassis import audit, labels, outbox
 from stepway_chassis.database import Database
 from stepway_chassis.errors import Unavailable
 from stepway_chassis.ids import uuid7
@@ -24,7 +24,6 @@ def inviting(database: Database, peers: Peers, telemetry: Telemetry) -> Loop:
 
     async def round(site: str) -> datetime | None:
         async with database.transaction(site, LOOP) as tx:
-            tx.concerns()
             waiting = await store.expected(tx, BATCH) if await store.group_with_room(tx) else []
             now = tx.now
         for who in waiting:
@@ -45,10 +44,12 @@ def inviting(database: Database, peers: Peers, telemetry: Telemetry) -> Loop:
 
 async def _settle(tx: Tx, who: Expected, answers: Answers) -> None:
     """Raises Unavailable when the yes has lapsed: nothing is written, and the loop comes back."""
-    tx.concerns(who.patient_id)
     if not all(answers.granted):
+        tx.concerns(who.patient_id)
         await store.refuse(tx, who.consent_id)
+        await audit.record(tx, "REFUSED", reason="CONSENT_NOT_GRANTED")
     elif await store.still_expected(tx, who) and (group := await store.take_seat(tx)):
+        tx.concerns(who.patient_id)
         invitation = domain.invite(who, group, id=uuid7(tx.now), now=tx.now)
         await store.add_invitation(tx, invitation)
         label = await labels.of(tx, who.patient_id)

@@ -41,16 +41,17 @@ def sending(
     urgent: bool,
 ) -> Loop:
     """A process that dies between hand-over and writing it down hands over again, under the same message id."""
+    loop = PAGES_LOOP if urgent else LOOP
 
     async def round(site: str) -> datetime | None:
-        async with database.transaction(site, LOOP) as tx:
+        async with database.transaction(site, loop) as tx:
             policy = policy_of(tx.site.settings, tx.site.zone)
             due = await store.claim_due(tx, BATCH, lease, urgent=urgent)
             cleared = [each for each in due if await _cleared(tx, each, policy)]
         to_families = [each for each in cleared if each.message.family_member_id]
         others = [each for each in cleared if not each.message.family_member_id]
         await asyncio.gather(*(hand_over(site, policy, each) for each in others), ask(site, policy, to_families))
-        async with database.transaction(site, LOOP) as tx:
+        async with database.transaction(site, loop) as tx:
             return await store.next_due(tx, urgent=urgent)
 
     async def ask(site: str, policy: SitePolicy, to_families: list[Due]) -> None:
@@ -78,16 +79,18 @@ def sending(
             await end(site, due, outcome)
 
     async def end(site: str, due: Due, outcome: Message) -> None:
-        async with database.transaction(site, LOOP) as tx:
+        async with database.transaction(site, f"{loop}/{outcome.status}") as tx:
             await _record(tx, due, outcome)
 
-    return Loop(PAGES_LOOP if urgent else LOOP, round)
+    return Loop(loop, round)
 
 
 async def _cleared(tx: Tx, due: Due, policy: SitePolicy) -> bool:
     decided = messages.before_hand_over(due.message, policy, stopped=due.stopped, now=tx.now)
     if decided is due.message:
         return True
+    if decided.status is not Status.QUEUED:
+        tx.concerns(decided.patient_id)
     await store.save_claimed(tx, decided)
     return False
 
@@ -120,6 +123,8 @@ async def _record(tx: Tx, due: Due, outcome: Message) -> None:
     tx.correlation, tx.causation = due.correlation, due.causation
     if not await store.save_claimed(tx, outcome):
         return
+    if outcome.status is not Status.QUEUED:
+        tx.concerns(outcome.patient_id)
     label = await labels.of(tx, outcome.patient_id)
     if outcome.status is Status.DELIVERED:
         if outcome.escalation_id:
