@@ -1,8 +1,8 @@
 """Transactions: one way into a site, one way to run a command, and what the database's own errors mean."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
@@ -65,7 +65,8 @@ class Database:
         with translated():
             async with self.engine.begin() as connection:
                 tx = await self._entered(connection, site, action, call)
-                yield tx
+                with _telling_of(tx):
+                    yield tx
                 if call is None and tx.people and not tx.audited:
                     await audit.record(tx, "DONE")
             if tx.work_left:
@@ -125,6 +126,16 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+@contextmanager
+def _telling_of(tx: Tx) -> Iterator[None]:
+    """A refusal that rolls a transaction back takes along whom it concerned, for the audit."""
+    try:
+        yield
+    except Refusal as refusal:
+        refusal.people = tuple(dict.fromkeys((*tx.people, *tx.sought)))
+        raise
 
 
 def _must_have_concerned(tx: Tx) -> None:

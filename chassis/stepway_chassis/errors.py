@@ -13,9 +13,14 @@
 Neither reason, sentence nor field ever holds a value that the caller sent.
 """
 
+from collections.abc import Sequence
+from uuid import UUID
+
 
 class Refusal(Exception):
-    """A call that is answered with no, and why."""
+    """A call that is answered with no, and why; `people` is for the audit alone, and no caller hears of them."""
+
+    people: Sequence[UUID] = ()
 
     def __init__(self, reason: str, message: str, *, field: str = "") -> None:
         super().__init__(f"{reason}: {message}")

@@ -171,7 +171,7 @@ async def add_invitation(tx: Tx, made: Invitation) -> None:
 async def find_invitation(tx: Tx, id: UUID) -> Invitation:
     """Raises NotFound (INVITATION_NOT_FOUND), also for one outside the caller's reach."""
     row = await records.find(tx, invitation, id)
-    if row is None or not tx.within(str(row["family_member_id"])):
+    if row is None or not tx.reaches(row["patient_id"], held_by=str(row["family_member_id"])):
         raise no_invitation()
     return records.read(Invitation, row)
 
