@@ -202,6 +202,27 @@ async def _keep_reading(member: Peers, case: Case, answered: list[float]) -> Non
             answered.append(time.monotonic())
 
 
+async def test_the_audit_of_a_read_says_what_was_shown_and_what_was_refused(network: Network) -> None:
+    case = await a_case(network)
+    member = network.holding(network.token(case.family_member, "family", northside=["family_member"]))
+    get = f"{INVITATIONS}/GetInvitation", GetInvitationRequest(invitation_id=case.invitation)
+    list_ = f"{INVITATIONS}/ListInvitations", ListInvitationsRequest()
+    await member.call(*get, site=NORTHSIDE)
+    await member.call(*list_, site=NORTHSIDE)
+    assert reads(network, case) == [("DONE", [case.patient]), ("DONE", [case.patient])]
+    await revoke(network, case.consent)
+    with pytest.raises(NotFound):
+        await member.call(*get, site=NORTHSIDE)
+    await member.call(*list_, site=NORTHSIDE)
+    assert reads(network, case)[2:] == [("REFUSED", [case.patient]), ("DONE", [])]
+
+
+def reads(network: Network, case: Case) -> list[tuple[str, list[str]]]:
+    """What the audit says of the family member's reads."""
+    query = f"SELECT outcome, people FROM audit WHERE actor = '{case.family_member}' ORDER BY id"
+    return [(row["outcome"], row["people"]) for row in network.rows("family", query)]
+
+
 async def test_without_an_answer_about_the_consent_nothing_is_read(network: Network) -> None:
     case = await a_case(network)
     member = network.holding(network.token(case.family_member, "family", northside=["family_member"]))
@@ -215,6 +236,7 @@ async def test_without_an_answer_about_the_consent_nothing_is_read(network: Netw
     finally:
         intake.resume()
     assert refused.value.reason == "CONSENT_UNCONFIRMED"
+    assert reads(network, case) == []
 
 
 async def test_another_family_member_finds_no_invitation(network: Network) -> None:
