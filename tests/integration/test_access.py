@@ -188,6 +188,20 @@ def test_an_assigned_list_holds_nothing_of_others(network: Network, case: Case, 
     assert (answer.body == b"") is (cell == "own")
 
 
+@pytest.mark.parametrize("written", [lambda _: "uncle-7", str.upper, lambda own: own.replace("-", "")])
+@pytest.mark.parametrize(
+    ("rpc", "role"), [(row["rpc"], role) for row in table() for role in PEOPLE if row[role] == "own"]
+)
+def test_whose_subject_is_not_written_like_an_id_reaches_nothing_and_breaks_nothing(
+    network: Network, case: Case, rpc: str, role: str, written: Callable[[str], str]
+) -> None:
+    attempt = Attempt(rpc, role, "own", HOME, OWN)
+    token = network.token(written(subject_of(attempt, case)), KINDS[role], northside=[role])
+    answer = send(network, rpc, request_of(attempt, case), token=token)
+    assert answer.code == "NOT_FOUND" if rpc.partition("/")[2] in NOT_FOUND else answer.body == b""
+    assert answer.code in {"OK", "NOT_FOUND"}
+
+
 OWN_ALONE = [
     (row["rpc"], role)
     for row in table()

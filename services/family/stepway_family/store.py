@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from uuid import UUID
 
-from sqlalchemy import Column, Integer, MetaData, RowMapping, Table, Uuid, and_, exists, select, text, update
+from sqlalchemy import Column, Integer, MetaData, RowMapping, Table, Uuid, and_, exists, false, select, text, update
 from sqlalchemy import Text as TextType
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
 from stepway_chassis.call import Scope
 from stepway_chassis.errors import NotFound
+from stepway_chassis.ids import id_of
 from stepway_chassis.pages import Page
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
@@ -184,5 +185,6 @@ async def invitations(tx: Tx, page: Page) -> Sequence[Invitation]:
     """Newest first; a caller whose reach is LINKED sees their own."""
     statement = records.newest(tx, invitation, page)
     if tx.scope is not Scope.SITE:
-        statement = statement.where(invitation.c.family_member_id == UUID(tx.caller.subject))
+        own = id_of(tx.caller.subject)
+        statement = statement.where(false() if own is None else invitation.c.family_member_id == own)
     return [records.read(Invitation, row) for row in (await tx.execute(statement)).mappings()]
