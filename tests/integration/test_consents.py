@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -17,7 +18,7 @@ from stepway.intake.v1.consent_service_pb2 import (
     ListConsentsRequest,
     RevokeConsentRequest,
 )
-from stepway_chassis.errors import Conflict, InvalidInput, NotFound, Refusal, Unavailable
+from stepway_chassis.errors import InvalidInput, NotFound, Refusal, Unavailable
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.times import to_proto
 from tests.calls import service_token
@@ -148,9 +149,26 @@ async def test_a_revocation_is_answered_when_no_earlier_yes_may_be_used_and_with
         ended = await revoke(network, consent.id, request_id=request_id)
         assert USE_WITHIN <= time.monotonic() - began <= 1.0
         assert ended.HasField("revoked_at")
-    with pytest.raises(Conflict) as refused:
-        await revoke(network, consent.id)
-    assert refused.value.reason == "CONSENT_ALREADY_REVOKED"
+
+
+async def test_whoever_hears_that_a_consent_has_ended_already_hears_it_no_earlier_either(network: Network) -> None:
+    consent = await granted(network, await a_patient(network))
+    began = time.monotonic()
+    calls = [heard_of(revoke(network, consent.id)) for _ in range(4)]
+    reasons, times = zip(*await asyncio.gather(*calls), strict=True)
+    assert sorted(reasons) == ["", *["CONSENT_ALREADY_REVOKED"] * 3]
+    assert min(times) - began >= USE_WITHIN
+    query = f"SELECT reason FROM audit WHERE '{consent.patient_id}' = ANY (people) AND outcome = 'REFUSED'"
+    assert network.rows("intake", query) == [{"reason": "CONSENT_ALREADY_REVOKED"}] * 3
+
+
+async def heard_of(call: Coroutine[Any, Any, Any]) -> tuple[str, float]:
+    """The reason of the refusal, or "", and when it came."""
+    try:
+        await call
+    except Refusal as refusal:
+        return refusal.reason, time.monotonic()
+    return "", time.monotonic()
 
 
 async def test_an_address_is_told_only_while_a_consent_covers_it(network: Network) -> None:
