@@ -247,13 +247,16 @@ async def test_without_an_answer_about_the_consent_nothing_is_read(network: Netw
     intake = network.platform.process("intake")
     intake.pause()
     try:
+        began = time.monotonic()
         with pytest.raises(Unavailable) as refused:
             await member.call(
                 f"{INVITATIONS}/GetInvitation", GetInvitationRequest(invitation_id=case.invitation), site=NORTHSIDE
             )
+        waited = time.monotonic() - began
     finally:
         intake.resume()
     assert refused.value.reason == "CONSENT_UNCONFIRMED"
+    assert waited < 2 * USE_WITHIN  # an answer after that would be worth nothing
     assert reads(network, case) == []
 
 
