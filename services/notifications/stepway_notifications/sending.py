@@ -1,8 +1,10 @@
 """The loop that hands messages over: claim, ask once more whether it may go, hand over, write down what came of it."""
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 
 from stepway_chassis import labels, outbox
 from stepway_chassis.database import Database
@@ -13,8 +15,7 @@ from stepway_chassis.rpc.client import Peers
 from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
 from stepway_notifications import consents, store, wire
-from stepway_notifications.channels.channel import Busy, MessageChannel, Outgoing, Refused
-from stepway_notifications.consents import Answers
+from stepway_notifications.channels.channel import Busy, Leave, MessageChannel, Outgoing, Refused
 from stepway_notifications.domain import messages
 from stepway_notifications.domain.messages import Channel, Message, Status
 from stepway_notifications.domain.policy import SitePolicy, policy_of
@@ -23,6 +24,10 @@ from stepway_notifications.store import Due
 LOOP, PAGES_LOOP = "sending", "paging"
 BATCH = 20
 SHARE_OF_LEASE = 2 / 3  # a hand-over ends before its claim does
+
+
+class Withheld(Exception):
+    """Nobody may send this message any more."""
 
 
 def loop_of(message: Message) -> str:
@@ -48,35 +53,30 @@ def sending(
             policy = policy_of(tx.site.settings, tx.site.zone)
             due = await store.claim_due(tx, BATCH, lease, urgent=urgent)
             cleared = [each for each in due if await _cleared(tx, each, policy)]
-        to_families = [each for each in cleared if each.message.family_member_id]
-        others = [each for each in cleared if not each.message.family_member_id]
-        await asyncio.gather(*(hand_over(site, policy, each) for each in others), ask(site, policy, to_families))
+        await asyncio.gather(*(hand_over(site, policy, each) for each in cleared))
         async with database.transaction(site, loop) as tx:
             return await store.next_due(tx, urgent=urgent)
 
-    async def ask(site: str, policy: SitePolicy, to_families: list[Due]) -> None:
-        """What goes to a family goes only while a consent covers it; without an answer it waits."""
-        pairs = [(due.message.patient_id, due.message.family_member_id) for due in to_families]
-        try:
-            answers = await consents.may_know_schedule(peers, pairs, site=site)
-        except (Refusal, PeerFailed):
-            await asyncio.gather(*(end(site, due, messages.postponed(due.message, at=now())) for due in to_families))
-            return
-        await asyncio.gather(
-            *(
-                hand_over(site, policy, due, answers) if granted else end(site, due, messages.withheld(due.message))
-                for due, granted in zip(to_families, answers.granted, strict=True)
-            )
-        )
-
-    async def hand_over(site: str, policy: SitePolicy, due: Due, answers: Answers | None = None) -> None:
-        with telemetry.follow(f"hand over {due.message.channel}", due.trace_context, due.message.created_at, now()):
+    async def hand_over(site: str, policy: SitePolicy, due: Due) -> None:
+        message, created_at = due.message, due.message.created_at
+        outgoing = Outgoing(message.id, site, policy.short_name, policy.email, message.address, message.body)
+        with telemetry.follow(f"hand over {message.channel}", due.trace_context, created_at, now()):
             try:
                 async with asyncio.timeout(lease.total_seconds() * SHARE_OF_LEASE):
-                    outcome = await _handed_over(channels, site, policy, due.message, now, answers)
-            except TimeoutError:
-                outcome = messages.postponed(due.message, at=now())
+                    await channels[message.channel].hand_over(outgoing, partial(ask, site, message))
+                outcome = messages.delivered(message, at=now())
+            except Exception as error:
+                outcome = _outcome(site, message, error, at=now())
             await end(site, due, outcome)
+
+    async def ask(site: str, message: Message) -> Leave:
+        """What goes to a family goes only while a consent covers it. Raises Withheld, or Refusal for no answer."""
+        if not message.family_member_id:
+            return Leave(math.inf)
+        answers = await consents.may_know_schedule(peers, [(message.patient_id, message.family_member_id)], site=site)
+        if not all(answers.granted):
+            raise Withheld
+        return Leave(answers.until)
 
     async def end(site: str, due: Due, outcome: Message) -> None:
         async with database.transaction(site, f"{loop}/{outcome.status}") as tx:
@@ -95,28 +95,17 @@ async def _cleared(tx: Tx, due: Due, policy: SitePolicy) -> bool:
     return False
 
 
-async def _handed_over(
-    channels: Mapping[Channel, MessageChannel],
-    site: str,
-    policy: SitePolicy,
-    message: Message,
-    now: Callable[[], datetime],
-    answers: Answers | None,
-) -> Message:
-    """A yes that has lapsed by now is none; nothing waits between this look and the hand-over."""
-    outgoing = Outgoing(message.id, site, policy.short_name, policy.email, message.address, message.body)
-    if answers is not None and answers.lapsed:
-        return messages.postponed(message, at=now())
-    try:
-        await channels[message.channel].hand_over(outgoing)
-    except Refused:
-        return messages.refused(message, at=now())
-    except Busy:
-        return messages.postponed(message, at=now())
-    except Exception:
-        log.error("message.failed", site=site, channel=message.channel.value, exc_info=True)
-        return messages.postponed(message, at=now())
-    return messages.delivered(message, at=now())
+def _outcome(site: str, message: Message, error: Exception, *, at: datetime) -> Message:
+    """What becomes of a message that was not handed over."""
+    match error:
+        case Withheld():
+            return messages.withheld(message)
+        case Refused():
+            return messages.refused(message, at=at)
+        case Busy() | TimeoutError() | Refusal() | PeerFailed():
+            return messages.postponed(message, at=at)
+    log.error("message.failed", site=site, channel=message.channel.value, exc_info=error)
+    return messages.postponed(message, at=at)
 
 
 async def _record(tx: Tx, due: Due, outcome: Message) -> None:
