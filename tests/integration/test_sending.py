@@ -23,6 +23,7 @@ from stepway_cli.sites import SiteRecord, apply
 from stepway_notifications.channels.channel import Ask, Busy, Leave, Outgoing
 from stepway_notifications.channels.file import FileChannel
 from stepway_notifications.channels.smtp import SmtpChannel
+from stepway_notifications.domain.messages import USE_WITHIN
 from tests.network import Network, a_referral, phq_9
 from tests.waiting import until
 
@@ -368,6 +369,22 @@ async def test_a_message_whose_hand_over_has_begun_is_not_said_to_be_withheld(se
         await message_that(seaside, referral.patient_id, channel="email", status="withheld", within=30)
     finally:
         server.resume()
+    assert mails_to(seaside, address) == []
+
+
+async def test_a_message_that_is_claimed_does_not_go_once_its_stop_is_acknowledged(seaside: Network) -> None:
+    address, server = f"claimed-{uuid4().hex}@example.org", seaside.platform.process("smtp")
+    server.pause()
+    try:
+        referral = await refer(seaside, {"email": address})
+        await until(lambda: claimed(seaside, referral.patient_id, attempts=1))
+        request = StopMessagesRequest(request_id=str(uuid4()), patient_id=referral.patient_id)
+        began = time.monotonic()
+        await seaside.call(STOP, request, role="front_desk", site=OPEN)
+        assert time.monotonic() - began >= USE_WITHIN.total_seconds()
+    finally:
+        server.resume()
+    await message_that(seaside, referral.patient_id, channel="email", status="withheld")
     assert mails_to(seaside, address) == []
 
 

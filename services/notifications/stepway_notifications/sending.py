@@ -2,12 +2,13 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
 from stepway_chassis import labels, outbox
-from stepway_chassis.database import Database
+from stepway_chassis.database import Contended, Database
 from stepway_chassis.errors import PeerFailed, Refusal
 from stepway_chassis.logs import log
 from stepway_chassis.loops import Loop
@@ -17,7 +18,7 @@ from stepway_chassis.transaction import Tx
 from stepway_notifications import consents, store, wire
 from stepway_notifications.channels.channel import Busy, Leave, MessageChannel, Outgoing, Refused
 from stepway_notifications.domain import messages
-from stepway_notifications.domain.messages import Channel, Message, Status
+from stepway_notifications.domain.messages import USE_WITHIN, Channel, Message, Status
 from stepway_notifications.domain.policy import SitePolicy, policy_of
 from stepway_notifications.store import Due
 
@@ -70,19 +71,30 @@ def sending(
             await end(site, due, outcome)
 
     async def ask(site: str, message: Message) -> Leave:
-        """What goes to a family goes only while a consent covers it. Raises Withheld, or Refusal for no answer."""
-        if not message.family_member_id:
+        """To nobody who wants none, and to a family only while a consent covers it. Raises Withheld, or Refusal."""
+        if message.urgent:
             return Leave(math.inf)
-        answers = await consents.may_know_schedule(peers, [(message.patient_id, message.family_member_id)], site=site)
-        if not all(answers.granted):
-            raise Withheld
-        return Leave(answers.until)
+        until = time.monotonic() + USE_WITHIN.total_seconds()
+        async with database.transaction(site, loop) as tx:
+            if await store.is_stopped(tx, message):
+                raise Withheld
+        return Leave(min(until, await _covered_until(peers, site, message)))
 
     async def end(site: str, due: Due, outcome: Message) -> None:
         async with database.transaction(site, f"{loop}/{outcome.status}") as tx:
             await _record(tx, due, outcome)
 
     return Loop(loop, round)
+
+
+async def _covered_until(peers: Peers, site: str, message: Message) -> float:
+    """Raises Withheld when it goes to a family and no consent covers it."""
+    if not message.family_member_id:
+        return math.inf
+    answers = await consents.may_know_schedule(peers, [(message.patient_id, message.family_member_id)], site=site)
+    if not all(answers.granted):
+        raise Withheld
+    return answers.until
 
 
 async def _cleared(tx: Tx, due: Due, policy: SitePolicy) -> bool:
@@ -102,7 +114,7 @@ def _outcome(site: str, message: Message, error: Exception, *, at: datetime) -> 
             return messages.withheld(message)
         case Refused():
             return messages.refused(message, at=at)
-        case Busy() | TimeoutError() | Refusal() | PeerFailed():
+        case Busy() | TimeoutError() | Refusal() | PeerFailed() | Contended():
             return messages.postponed(message, at=at)
     log.error("message.failed", site=site, channel=message.channel.value, exc_info=error)
     return messages.postponed(message, at=at)

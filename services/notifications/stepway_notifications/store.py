@@ -121,7 +121,7 @@ async def _stop(tx: Tx, table: Table, id: UUID) -> None:
 
 
 async def withhold_from_patient(tx: Tx, id: UUID) -> int:
-    """How many were withheld; one whose hand-over has begun is not called back."""
+    """How many were withheld at once; one that is claimed is asked about before it goes."""
     return await _end_queued(
         tx, Status.WITHHELD, message.c.patient_id == id, message.c.family_member_id.is_(None), _queued(urgent=False)
     )
@@ -165,6 +165,12 @@ async def claim_due(tx: Tx, limit: int, lease: timedelta, *, urgent: bool) -> li
         .returning(message, _stopped_at().label("stopped_at"))
     )
     return [_due(row) for row in (await tx.execute(claimed)).mappings()]
+
+
+async def is_stopped(tx: Tx, to: Message) -> bool:
+    """Whether whoever the message goes to wants none."""
+    stopped_at = select(_stopped_at()).where(records.one(tx, message, to.id))
+    return (await tx.execute(stopped_at)).scalar_one() is not None
 
 
 def _stopped_at() -> ColumnElement[datetime]:
