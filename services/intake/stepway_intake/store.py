@@ -241,8 +241,8 @@ async def risk_flags(tx: Tx, page: Page, *, open_only: bool) -> Sequence[RiskFla
     return [records.read(RiskFlag, row) for row in (await tx.execute(statement)).mappings()]
 
 
-async def unpaged_flags(tx: Tx, limit: int) -> list[tuple[RiskFlag, Label, Mapping[str, str]]]:
-    """Flags that ask for a page which no channel has taken and nobody has answered; each with label and trace."""
+async def unpaged_flags(tx: Tx, limit: int, *, after: UUID | None) -> list[tuple[RiskFlag, Label, Mapping[str, str]]]:
+    """Flags, oldest first, that ask for a page which no channel has taken and nobody has answered; label and trace."""
     statement = (
         select(risk_flag, patient.c.label)
         .join(patient, and_(patient.c.site == risk_flag.c.site, patient.c.id == risk_flag.c.patient_id))
@@ -251,6 +251,8 @@ async def unpaged_flags(tx: Tx, limit: int) -> list[tuple[RiskFlag, Label, Mappi
         .order_by(risk_flag.c.id)
         .limit(limit)
     )
+    if after is not None:
+        statement = statement.where(risk_flag.c.id > after)
     rows = (await tx.execute(statement)).mappings()
     return [(records.read(RiskFlag, row), Label(row["label"]), row["trace_context"] or {}) for row in rows]
 
