@@ -2,9 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, Integer, MetaData, RowMapping, Table, Uuid, and_, exists, false, select, text, update
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    RowMapping,
+    Table,
+    Uuid,
+    and_,
+    exists,
+    false,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy import Text as TextType
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
@@ -94,8 +109,11 @@ async def _keep(tx: Tx, table: Table, id: UUID, told: dict[str, object]) -> None
     await tx.execute(row.on_conflict_do_update(index_elements=["site", "id"], set_=told))
 
 
-async def expected(tx: Tx, limit: int) -> list[Expected]:
-    """Who waits for an invitation: granted, not revoked, not refused by intake, admitted, in no group to come."""
+async def expected(tx: Tx, limit: int, *, after: UUID | None) -> list[Expected]:
+    """Who waits for an invitation: granted, not revoked, not refused by intake, admitted, in no group to come.
+
+    In the order of their consents, whose ids are made in the order of time; from the one after `after` on.
+    """
     coming = exists().where(
         invitation.c.site == consent_link.c.site,
         invitation.c.family_member_id == consent_link.c.family_member_id,
@@ -106,9 +124,11 @@ async def expected(tx: Tx, limit: int) -> list[Expected]:
         .join(patient, and_(patient.c.site == consent_link.c.site, patient.c.id == consent_link.c.patient_id))
         .where(consent_link.c.site == tx.site.name, consent_link.c.granted.is_not(None))
         .where(consent_link.c.revoked.is_(None), consent_link.c.refused.is_(None), ~coming)
-        .order_by(consent_link.c.granted, consent_link.c.id)
+        .order_by(consent_link.c.id)
         .limit(limit)
     )
+    if after is not None:
+        statement = statement.where(consent_link.c.id > after)
     return [_expected(row) for row in (await tx.execute(statement)).mappings()]
 
 
@@ -149,6 +169,15 @@ async def group_with_room(tx: Tx) -> bool:
         family_group.c.seats_taken < family_group.c.seats,
     )
     return (await tx.execute(room.limit(1))).first() is not None
+
+
+async def next_start(tx: Tx) -> datetime | None:
+    """When the next group begins that somebody is invited to: from then on they may be invited to another."""
+    starts = select(func.min(family_group.c.starts_at)).where(
+        family_group.c.site == tx.site.name, family_group.c.starts_at > tx.now, family_group.c.seats_taken > 0
+    )
+    found: datetime | None = (await tx.execute(starts)).scalar_one()
+    return found
 
 
 async def take_seat(tx: Tx) -> Group | None:
