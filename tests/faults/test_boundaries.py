@@ -204,7 +204,8 @@ async def _read_while_it_ends(
         reading = Reading(stage, who)
         invitation = await until(partial(_invitation, stage, who))
         reader = asyncio.create_task(reading.run(invitation["id"]))
-        await asyncio.sleep(rng.random() / 2)  # the message is written, asked about or on its way
+        # by then the message is written, asked about or on its way
+        await until(partial(_answered_often, reading, rng.randint(1, 8)))
         revocation = commands.revoke(site, who.consent)
         await stage.sent(revocation)
         reading.ended = known = revocation.answered_at
@@ -221,6 +222,10 @@ async def _invitation(stage: Stage, who: TakenIn) -> Row | None:
     query = f"SELECT id FROM invitation WHERE family_member_id = '{who.family_member}'"
     rows = await asyncio.to_thread(stage.network.rows, "family", query)
     return rows[0] if rows else None
+
+
+async def _answered_often(reading: Reading, times: int) -> bool:
+    return len(reading.answered) >= times
 
 
 async def _refused_for_long(reading: Reading) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from stepway_chassis.times import to_proto
 from tests.calls import service_token
 from tests.cases import At, Case, a_case, a_consent
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral
+from tests.waiting import until
 
 CONSENTS = "stepway.intake.v1.ConsentService"
 INVITATIONS = "stepway.family.v1.InvitationService"
@@ -191,14 +193,15 @@ async def test_from_the_acknowledgement_of_a_revocation_no_invitation_is_read(ne
     case = await a_case(network)
     member = network.holding(network.token(case.family_member, "family", northside=["family_member"]))
     answered: list[float] = []
-    reading = asyncio.gather(*(_keep_reading(member, case, answered) for _ in range(4)))
-    await asyncio.sleep(0.3)  # so that reads are under way, whatever they are doing
+    refused: list[float] = []
+    reading = asyncio.gather(*(_keep_reading(member, case, answered, refused) for _ in range(4)))
+    await until(partial(_many, answered))
     await revoke(network, case.consent)
     acknowledged = time.monotonic()
-    await asyncio.sleep(0.3)
+    refused.clear()
+    await until(partial(_many, refused))
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    assert answered
     assert [late for late in answered if late > acknowledged] == []
     for reader in (member, network.staff("site_lead")):
         with pytest.raises(NotFound):
@@ -209,13 +212,17 @@ async def test_from_the_acknowledgement_of_a_revocation_no_invitation_is_read(ne
     assert not left.invitations
 
 
-async def _keep_reading(member: Peers, case: Case, answered: list[float]) -> None:
+async def _many(times: list[float]) -> bool:
+    return len(times) >= 20
+
+
+async def _keep_reading(member: Peers, case: Case, answered: list[float], refused: list[float]) -> None:
     request = GetInvitationRequest(invitation_id=case.invitation)
     while True:
         try:
             await member.call(f"{INVITATIONS}/GetInvitation", request, site=case.site)
         except Refusal:
-            await asyncio.sleep(0.01)
+            refused.append(time.monotonic())
         else:
             answered.append(time.monotonic())
 
