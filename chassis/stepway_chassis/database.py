@@ -1,8 +1,8 @@
 """Transactions: one way into a site, one way to run a command, and what the database's own errors mean."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
@@ -69,6 +69,7 @@ class Database:
     async def transaction(self, site: str, action: str, *, call: Call | None = None) -> AsyncIterator[Tx]:
         """A transaction inside `site`, on behalf of `call`, or of the service itself; sites take turns.
 
+        What the service does of itself to somebody's record is audited as done; whoever answers a call audits it.
         Raises NotFound (SITE_UNKNOWN) and Unavailable (WRONG_CELL, SITE_DRAINING, DATABASE_UNAVAILABLE).
         """
         tx: Tx | None = None
@@ -77,7 +78,10 @@ class Database:
                 async with self._turns.taken(site, within=PLACE_SECONDS), self.engine.begin() as connection:
                     wait.over()
                     tx = await self._entered(connection, site, action, call)
-                    yield tx
+                    with _telling_of(tx):
+                        yield tx
+                    if call is None and tx.people and not tx.audited:
+                        await audit.record(tx, "DONE")
         finally:  # also when it is not known whether it was committed
             if tx and action != LOOK:
                 self._touched.add(site)
@@ -146,6 +150,16 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+@contextmanager
+def _telling_of(tx: Tx) -> Iterator[None]:
+    """A refusal that rolls a transaction back takes along whom it concerned, for the audit."""
+    try:
+        yield
+    except Refusal as refusal:
+        refusal.people = tuple(dict.fromkeys((*tx.people, *tx.sought)))
+        raise
 
 
 def _must_have_concerned(tx: Tx) -> None:

@@ -13,11 +13,17 @@
 Neither reason, sentence, field nor metadata ever holds a value that the caller sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 
 class Refusal(Exception):
-    """A call that is answered with no, and why; `metadata` is for programs, such as the cell to ask instead."""
+    """A call that is answered with no, and why.
+
+    `metadata` is for programs, such as the cell to ask instead. `people` is for the audit alone.
+    """
+
+    people: Sequence[UUID] = ()
 
     def __init__(
         self, reason: str, message: str, *, field: str = "", metadata: Mapping[str, str] | None = None

@@ -41,9 +41,10 @@ class Tx:
     correlation: str = ""
     causation: str = ""
     people: list[UUID] = field(default_factory=list)
+    sought: list[UUID] = field(default_factory=list)  # whose record was found, whether or not it may be told of
     concerned: bool = False
-    work_left: bool = False  # the relay or a loop has something to do after the commit
     audited: bool = False  # the sealer has something to do after the commit
+    work_left: bool = False  # the relay or a loop has something to do after the commit
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return await self.connection.execute(statement, parameters)
@@ -60,6 +61,11 @@ class Tx:
         holders = [held_by] if held_by is not None else [str(person) for person in people]
         if not all(self.within(holder) for holder in holders):
             raise Denied("OUT_OF_SCOPE", "The record is not the caller's.")
+
+    def reaches(self, person: UUID, *, held_by: str | None = None) -> bool:
+        """Whether a record about this person lies inside the caller's scope; if not, the audit knows who sought it."""
+        self.sought.append(person)
+        return self.within(str(person) if held_by is None else held_by)
 
     def within(self, holder: str) -> bool:
         """Whether a record of this holder lies inside the caller's scope."""

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 
-from tests.faults import journey_checks, message_checks, stream_checks
+from tests.faults import audit_checks, journey_checks, message_checks, stream_checks
 from tests.faults.history import History, Kind, Outcome
 from tests.faults.observed import Observed, Row
 from tests.faults.stream_checks import Buried
@@ -22,6 +22,7 @@ def faults(history: History, seen: Observed, letters: Collection[Buried] = ()) -
         *stream_checks.faults(history, seen, letters),
         *journey_checks.faults(history, seen),
         *message_checks.faults(history, seen),
+        *audit_checks.faults(seen),
     ]
 
 

@@ -29,13 +29,14 @@ _CHASSIS = {
     "inbox": "site, consumer, event_id",
     "dead_letter": "site, id, consumer, event_id, reason, count, state",
     "delivery_failure": "site, consumer, event_id, count, error_type",
+    "audit": "site, action, people, outcome",
 }
 OWN = {
     "intake": {
         "referral": "site, id, patient_id, reason",
         "patient": "site, id, person",
         "assessment": "site, id, referral_id, answered_at",
-        "risk_flag": "site, id, urgency, acknowledged_by, paged_at",
+        "risk_flag": "site, id, patient_id, urgency, acknowledged_by, paged_at",
         "level_of_care_decision": "site, id, referral_id, rationale",
         "family_member": "site, id, patient_id, person",
         "consent": "site, id, patient_id, family_member_id, categories, purpose, granted_at, revoked_at",
@@ -55,7 +56,7 @@ OWN = {
     "notifications": {
         "message": "site, id, patient_id, family_member_id, escalation_id, channel, address, template, status,"
         " causation, created_at",
-        "escalation": "site, id, risk_flag_id, clinicians, pages, acknowledged_by, paged_at",
+        "escalation": "site, id, patient_id, risk_flag_id, clinicians, pages, acknowledged_by, paged_at",
         "family_member": "site, id, patient_id",
     },
 }

@@ -178,6 +178,7 @@ class Reading:
     who: TakenIn
     answered: list[datetime] = field(default_factory=list)  # when a read was begun that was answered
     refused: Counter[str] = field(default_factory=Counter)
+    ended: datetime | None = None  # when the end of the consent was known
     over: bool = False
 
     async def run(self, invitation: str) -> None:
@@ -229,10 +230,11 @@ async def _read_while_it_ends(
         reading = Reading(stage, who)
         invitation = await until(partial(_invitation, stage, who))
         reader = asyncio.create_task(reading.run(invitation["id"]))
-        await asyncio.sleep(rng.random() / 2)  # the message is written, asked about or on its way
+        # by then the message is written, asked about or on its way
+        await until(partial(_answered_often, reading, rng.randint(1, 8)))
         revocation = commands.revoke(site, who.consent)
         await stage.sent(revocation)
-        known = revocation.answered_at
+        reading.ended = known = revocation.answered_at
         await until(partial(_refused_for_long, reading))
         reading.over = True
         await reader
@@ -248,13 +250,24 @@ async def _invitation(stage: Stage, who: TakenIn) -> Row | None:
     return rows[0] if rows else None
 
 
+async def _answered_often(reading: Reading, times: int) -> bool:
+    return len(reading.answered) >= times
+
+
 async def _refused_for_long(reading: Reading) -> bool:
     return reading.refused["INVITATION_NOT_FOUND"] >= 3
 
 
 async def _as_audited(stage: Stage, readings: list[Reading]) -> bool:
-    """Every refusal that a family member has heard is in the audit of their site."""
-    wanted = {reading.who.family_member: reading.refused["INVITATION_NOT_FOUND"] for reading in readings}
-    rows = stage.network.rows("family", "SELECT actor FROM audit WHERE reason = 'INVITATION_NOT_FOUND'")
-    found = Counter(row["actor"] for row in rows)
-    return all(found[member] == times for member, times in wanted.items())
+    """Every refusal is in the patient's audit; that they were told of is there of no time after the consent's end."""
+    heard = {reading.who.family_member: reading for reading in readings}
+    rows = stage.network.rows("family", f"SELECT at, actor, outcome, people FROM audit WHERE action LIKE '{READS}/%'")
+    of_them = [row for row in rows if row["actor"] in heard and row["people"] == [heard[row["actor"]].who.patient]]
+    late = [row for row in of_them if row["outcome"] == "DONE" and _later(row["at"], heard[row["actor"]].ended)]
+    assert not late, f"{len(late)} reads are audited as answered that began after the revocation was known"
+    found = Counter(row["actor"] for row in of_them if row["outcome"] == "REFUSED")
+    return all(found[member] == each.refused["INVITATION_NOT_FOUND"] for member, each in heard.items())
+
+
+def _later(at: str, ended: datetime | None) -> bool:
+    return ended is not None and datetime.fromisoformat(at) > ended

@@ -367,6 +367,40 @@ def _a_ladder_is_said_to_be_climbed_and_is_not(_: History, seen: Observed) -> No
     seen.stream.append(replace(event, id="another", token="escalation_advanced", sequence=9))
 
 
+@breaking("inviting happened")
+def _somebody_is_invited_and_nobody_can_tell_by_whom(_: History, seen: Observed) -> None:
+    _unaudited(seen, "family", "inviting")
+
+
+@breaking("sending/delivered happened")
+def _a_message_goes_to_a_family_and_leaves_no_trace(_: History, seen: Observed) -> None:
+    to_family = _first(_rows(seen, "notifications", "message"), lambda row: row["family_member_id"])
+    rows = seen.tables["notifications"]["audit"]
+    rows.remove(
+        _first(rows, lambda row: row["action"] == "sending/delivered" and to_family["patient_id"] in row["people"])
+    )
+
+
+@breaking("paging/delivered happened")
+def _a_page_goes_out_and_leaves_no_trace(_: History, seen: Observed) -> None:
+    _unaudited(seen, "notifications", "paging/delivered")
+
+
+@breaking("escalating happened 0 times, audited 1 times")
+def _a_ladder_is_climbed_in_the_audit_alone(_: History, seen: Observed) -> None:
+    _rows(seen, "notifications", "audit", action="paging/delivered")[0]["action"] = "escalating"
+
+
+@breaking("that it was paged is not in the audit")
+def _a_flag_is_changed_and_nobody_can_tell_by_whom(_: History, seen: Observed) -> None:
+    rows = seen.tables["intake"]["audit"]
+    rows[:] = [row for row in rows if row["action"] != "watchdog"]
+
+
+def _unaudited(seen: Observed, service: str, action: str) -> None:
+    _drop(seen, service, "audit", action=action, outcome="DONE")
+
+
 def _standing(seen: Observed) -> list[Row]:
     """Consents to be invited whose recipient has lost none, and whose patient is in the programme."""
     consents = _rows(seen, "intake", "consent")

@@ -188,6 +188,43 @@ def test_an_assigned_list_holds_nothing_of_others(network: Network, case: Case, 
     assert (answer.body == b"") is (cell == "own")
 
 
+@pytest.mark.parametrize("written", [lambda _: "uncle-7", str.upper, lambda own: own.replace("-", "")])
+@pytest.mark.parametrize(
+    ("rpc", "role"), [(row["rpc"], role) for row in table() for role in PEOPLE if row[role] == "own"]
+)
+def test_whose_subject_is_not_written_like_an_id_reaches_nothing_and_breaks_nothing(
+    network: Network, case: Case, rpc: str, role: str, written: Callable[[str], str]
+) -> None:
+    attempt = Attempt(rpc, role, "own", HOME, OWN)
+    token = network.token(written(subject_of(attempt, case)), KINDS[role], northside=[role])
+    answer = send(network, rpc, request_of(attempt, case), token=token)
+    assert answer.code == "NOT_FOUND" if rpc.partition("/")[2] in NOT_FOUND else answer.body == b""
+    assert answer.code in {"OK", "NOT_FOUND"}
+
+
+OWN_ALONE = [
+    (row["rpc"], role)
+    for row in table()
+    for role in PEOPLE
+    if row[role] == "own" and row["rpc"].partition("/")[2] in NOT_FOUND
+]
+
+
+@pytest.mark.parametrize(("rpc", "role"), OWN_ALONE)
+def test_who_seeks_somebody_elses_record_is_refused_and_stands_in_that_persons_audit(
+    network: Network, case: Case, rpc: str, role: str
+) -> None:
+    subject = str(uuid4())
+    attempt = Attempt(rpc, role, "own", HOME, ANOTHERS)
+    token = network.token(subject, KINDS[role], **{NORTHSIDE: [role]})
+    answer = send(network, rpc, request_of(attempt, case), token=token)
+    assert answer.code == "NOT_FOUND"
+    assert case.patient.encode() not in answer.said
+    query = f"SELECT action, outcome, people FROM audit WHERE actor = '{subject}'"
+    audited = {"action": rpc, "outcome": "REFUSED", "people": [case.patient]}
+    assert network.rows(rpc.split(".")[1], query) == [audited]
+
+
 def test_a_second_patient_of_the_same_site_stops_nobody_elses_messages(network: Network, case: Case) -> None:
     other = network.token(str(uuid4()), "patient", northside=["patient"])
     before = stopped(network)

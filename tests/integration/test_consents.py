@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -17,12 +19,13 @@ from stepway.intake.v1.consent_service_pb2 import (
     ListConsentsRequest,
     RevokeConsentRequest,
 )
-from stepway_chassis.errors import Conflict, InvalidInput, NotFound, Refusal, Unavailable
+from stepway_chassis.errors import InvalidInput, NotFound, Refusal, Unavailable
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.times import to_proto
 from tests.calls import service_token
 from tests.cases import At, Case, a_case, a_consent
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral
+from tests.waiting import until
 
 CONSENTS = "stepway.intake.v1.ConsentService"
 INVITATIONS = "stepway.family.v1.InvitationService"
@@ -148,9 +151,26 @@ async def test_a_revocation_is_answered_when_no_earlier_yes_may_be_used_and_with
         ended = await revoke(network, consent.id, request_id=request_id)
         assert USE_WITHIN <= time.monotonic() - began <= 1.0
         assert ended.HasField("revoked_at")
-    with pytest.raises(Conflict) as refused:
-        await revoke(network, consent.id)
-    assert refused.value.reason == "CONSENT_ALREADY_REVOKED"
+
+
+async def test_whoever_hears_that_a_consent_has_ended_already_hears_it_no_earlier_either(network: Network) -> None:
+    consent = await granted(network, await a_patient(network))
+    began = time.monotonic()
+    calls = [heard_of(revoke(network, consent.id)) for _ in range(4)]
+    reasons, times = zip(*await asyncio.gather(*calls), strict=True)
+    assert sorted(reasons) == ["", *["CONSENT_ALREADY_REVOKED"] * 3]
+    assert min(times) - began >= USE_WITHIN
+    query = f"SELECT reason FROM audit WHERE '{consent.patient_id}' = ANY (people) AND outcome = 'REFUSED'"
+    assert network.rows("intake", query) == [{"reason": "CONSENT_ALREADY_REVOKED"}] * 3
+
+
+async def heard_of(call: Coroutine[Any, Any, Any]) -> tuple[str, float]:
+    """The reason of the refusal, or "", and when it came."""
+    try:
+        await call
+    except Refusal as refusal:
+        return refusal.reason, time.monotonic()
+    return "", time.monotonic()
 
 
 async def test_an_address_is_told_only_while_a_consent_covers_it(network: Network) -> None:
@@ -173,14 +193,15 @@ async def test_from_the_acknowledgement_of_a_revocation_no_invitation_is_read(ne
     case = await a_case(network)
     member = network.holding(network.token(case.family_member, "family", northside=["family_member"]))
     answered: list[float] = []
-    reading = asyncio.gather(*(_keep_reading(member, case, answered) for _ in range(4)))
-    await asyncio.sleep(0.3)  # so that reads are under way, whatever they are doing
+    refused: list[float] = []
+    reading = asyncio.gather(*(_keep_reading(member, case, answered, refused) for _ in range(4)))
+    await until(partial(_many, answered))
     await revoke(network, case.consent)
     acknowledged = time.monotonic()
-    await asyncio.sleep(0.3)
+    refused.clear()
+    await until(partial(_many, refused))
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    assert answered
     assert [late for late in answered if late > acknowledged] == []
     for reader in (member, network.staff("site_lead")):
         with pytest.raises(NotFound):
@@ -191,15 +212,40 @@ async def test_from_the_acknowledgement_of_a_revocation_no_invitation_is_read(ne
     assert not left.invitations
 
 
-async def _keep_reading(member: Peers, case: Case, answered: list[float]) -> None:
+async def _many(times: list[float]) -> bool:
+    return len(times) >= 20
+
+
+async def _keep_reading(member: Peers, case: Case, answered: list[float], refused: list[float]) -> None:
     request = GetInvitationRequest(invitation_id=case.invitation)
     while True:
         try:
             await member.call(f"{INVITATIONS}/GetInvitation", request, site=case.site)
         except Refusal:
-            await asyncio.sleep(0.01)
+            refused.append(time.monotonic())
         else:
             answered.append(time.monotonic())
+
+
+async def test_the_audit_of_a_read_says_what_was_shown_and_what_was_refused(network: Network) -> None:
+    case = await a_case(network)
+    member = network.holding(network.token(case.family_member, "family", northside=["family_member"]))
+    get = f"{INVITATIONS}/GetInvitation", GetInvitationRequest(invitation_id=case.invitation)
+    list_ = f"{INVITATIONS}/ListInvitations", ListInvitationsRequest()
+    await member.call(*get, site=NORTHSIDE)
+    await member.call(*list_, site=NORTHSIDE)
+    assert reads(network, case) == [("DONE", [case.patient]), ("DONE", [case.patient])]
+    await revoke(network, case.consent)
+    with pytest.raises(NotFound):
+        await member.call(*get, site=NORTHSIDE)
+    await member.call(*list_, site=NORTHSIDE)
+    assert reads(network, case)[2:] == [("REFUSED", [case.patient]), ("DONE", [])]
+
+
+def reads(network: Network, case: Case) -> list[tuple[str, list[str]]]:
+    """What the audit says of the family member's reads."""
+    query = f"SELECT outcome, people FROM audit WHERE actor = '{case.family_member}' ORDER BY id"
+    return [(row["outcome"], row["people"]) for row in network.rows("family", query)]
 
 
 async def test_without_an_answer_about_the_consent_nothing_is_read(network: Network) -> None:
@@ -208,13 +254,17 @@ async def test_without_an_answer_about_the_consent_nothing_is_read(network: Netw
     intake = network.platform.process("intake")
     intake.pause()
     try:
+        began = time.monotonic()
         with pytest.raises(Unavailable) as refused:
             await member.call(
                 f"{INVITATIONS}/GetInvitation", GetInvitationRequest(invitation_id=case.invitation), site=NORTHSIDE
             )
+        waited = time.monotonic() - began
     finally:
         intake.resume()
     assert refused.value.reason == "CONSENT_UNCONFIRMED"
+    assert waited < 2 * USE_WITHIN  # an answer after that would be worth nothing
+    assert reads(network, case) == []
 
 
 async def test_another_family_member_finds_no_invitation(network: Network) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
 
-from stepway_chassis import outbox
+from stepway_chassis import audit, outbox
+from stepway_chassis.call import current
 from stepway_chassis.database import Database
 from stepway_chassis.errors import Denied, NotFound, Refusal, TimedOut, Unavailable
 from stepway_chassis.transaction import Tx
@@ -122,6 +124,48 @@ async def test_a_command_that_says_for_nobody_whose_record_it_touched_commits_no
         await command(ledger.database(), silent, request)
     assert events_of(ledger, account) == []
     assert kept_answers(ledger, request) == 0
+
+
+def audited(ledger: Ledger, action: str) -> list[tuple[str, str, list[str]]]:
+    """Who did it, with which outcome, to whose record."""
+    rows = ledger.rows(f"SELECT actor, outcome, people FROM audit WHERE action = '{action}' ORDER BY id")
+    return [(row["actor"], row["outcome"], row["people"]) for row in rows]
+
+
+async def test_what_a_service_does_by_itself_to_a_persons_record_is_audited_once(ledger: Ledger) -> None:
+    database, does, refuses = ledger.database(), f"does-{uuid4()}", f"refuses-{uuid4()}"
+    async with database.transaction(SITE, does) as tx:
+        tx.concerns(PERSON)
+    async with database.transaction(SITE, refuses) as tx:
+        tx.concerns(PERSON)
+        await audit.record(tx, "REFUSED", reason="NOT_TODAY")
+    assert audited(ledger, does) == [("ledger", "DONE", [str(PERSON)])]
+    assert audited(ledger, refuses) == [("ledger", "REFUSED", [str(PERSON)])]
+
+
+async def test_what_concerns_nobody_or_is_rolled_back_is_not_audited(ledger: Ledger) -> None:
+    database, action = ledger.database(), f"nothing-{uuid4()}"
+    async with database.transaction(SITE, action):
+        pass
+    with suppress(ZeroDivisionError):
+        async with database.transaction(SITE, action) as tx:
+            tx.concerns(PERSON)
+            raise ZeroDivisionError
+    assert audited(ledger, action) == []
+
+
+async def test_a_call_is_audited_by_whoever_answers_it_and_once(ledger: Ledger) -> None:
+    database, rpc = ledger.database(), f"ledger.v1.LedgerService/{uuid4()}"
+
+    async def answered(tx: Tx, _: object) -> Any:
+        tx.concerns(PERSON)
+        return said("done")
+
+    with a_call(rpc=rpc):
+        await database.command(a_note(), message("NoteResponse"), answered)
+        async with database.transaction(SITE, rpc, call=current.get()) as tx:
+            tx.concerns(PERSON)
+    assert audited(ledger, rpc) == [("tester", "DONE", [str(PERSON)])]
 
 
 async def test_a_statement_is_given_up_at_the_callers_deadline(ledger: Ledger) -> None:

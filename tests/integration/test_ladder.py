@@ -14,6 +14,7 @@ from stepway.notifications.v1.escalation_service_pb2 import (
 )
 from stepway_chassis.errors import Denied, NotFound
 from stepway_cli.sites import apply, read_sites
+from stepway_intake.watchdog import MOST
 from tests.calls import service_token
 from tests.cases import IN_DANGER, At
 from tests.data import REPOSITORY
@@ -113,6 +114,39 @@ async def test_nobody_but_intake_raises_an_escalation(network: Network) -> None:
     )
     with pytest.raises(Denied):
         await network.call(f"{ESCALATIONS}/RaiseEscalation", request, role="site_lead")
+
+
+async def test_however_many_flags_wait_for_a_page_each_is_asked_for(network: Network) -> None:
+    """More than fit into a round, without an event, at a site whose mail is never taken."""
+    northside = read_sites([REPOSITORY / "deploy" / "sites" / "1-northside.yaml"])[0]
+    site, nobody = "longside", [{"clinician": FIRST, "email": "busy@example.org"}]
+    record = replace(northside, site=site, settings={**northside.settings, "on_call": nobody})
+    for service in network.platform.services:
+        await apply(network.platform.database_url(service, "registrar"), [record])
+    referral = (await At(network, site).call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
+    flags = 2 * MOST + 1
+    network.platform.postgres.run_sql(
+        "INSERT INTO risk_flag (site, id, patient_id, referral_id, urgency, raised_at)"
+        f" SELECT '{site}', uuidv7(), '{referral.patient_id}', '{referral.id}', 'page', now()"
+        f" FROM generate_series(1, {flags});"
+        f"INSERT INTO work (site, loop, due_at) VALUES ('{site}', 'watchdog', now());",
+        database="stepway_intake",
+    )
+
+    async def all_asked_for() -> bool:
+        raised = network.rows("notifications", f"SELECT count(*) AS n FROM escalation WHERE site = '{site}'")
+        return bool(raised[0]["n"] == flags)
+
+    await until(all_asked_for, within=60)
+    paged = network.rows("intake", f"SELECT 1 AS one FROM risk_flag WHERE site = '{site}' AND paged_at IS NOT NULL")
+    assert paged == []
+    for service, all_over in (
+        ("intake", "risk_flag SET acknowledged_at = now(), acknowledged_by = 'nobody'"),
+        ("notifications", "escalation SET next_page_at = NULL"),
+        ("notifications", "message SET status = 'expired'"),
+    ):
+        done = f"UPDATE {all_over} WHERE site = '{site}'"
+        network.platform.postgres.run_sql(done, database=f"stepway_{service}")
 
 
 async def test_a_page_goes_out_with_nats_stopped_and_the_event_changes_nothing_later(network: Network) -> None:

@@ -2,8 +2,13 @@
 
 import asyncio
 import json
+import math
 import stat
+import threading
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +18,12 @@ import pytest
 import pytest_asyncio
 
 from stepway.notifications.v1.message_service_pb2 import StopMessagesRequest
+from stepway_chassis.errors import Unavailable
 from stepway_cli.sites import SiteRecord, apply
-from stepway_notifications.channels.channel import Busy, Outgoing
+from stepway_notifications.channels.channel import Ask, Busy, Leave, Outgoing
 from stepway_notifications.channels.file import FileChannel
+from stepway_notifications.channels.smtp import SmtpChannel
+from stepway_notifications.domain.messages import USE_WITHIN
 from tests.network import Network, a_referral, phq_9
 from tests.waiting import until
 
@@ -23,6 +31,8 @@ RECEIVE = "stepway.intake.v1.ReferralService/ReceiveReferral"
 RECORD = "stepway.intake.v1.AssessmentService/RecordAssessment"
 STOP = "stepway.notifications.v1.MessageService/StopMessages"
 OPEN, CLOSED = "open-all-day", "closed-for-now"
+MOMENT = 0.2
+EVERY_THREAD = 64  # more than asyncio keeps for what blocks
 PHONE = {"phone": "+12125550177"}
 Row = dict[str, Any]
 
@@ -226,11 +236,24 @@ def an_outgoing(**changes: Any) -> Outgoing:
     return Outgoing(**{**given, "address": "+12125550142", "body": "We will call you.", **changes})
 
 
+async def at_any_time() -> Leave:
+    return Leave(math.inf)
+
+
+def soon_over() -> Ask:
+    """Leave to go, for a moment."""
+
+    async def ask() -> Leave:
+        return Leave(time.monotonic() + MOMENT)
+
+    return ask
+
+
 async def test_the_file_channel_writes_one_private_file_per_message_id_and_leaves_nothing_else(tmp_path: Path) -> None:
     channel = FileChannel(tmp_path)
-    await asyncio.gather(*(channel.hand_over(an_outgoing()) for _ in range(2)))
-    await channel.hand_over(an_outgoing(body="Other words."))
-    await channel.hand_over(an_outgoing(id=UUID(int=2)))
+    await asyncio.gather(*(channel.hand_over(an_outgoing(), at_any_time) for _ in range(2)))
+    await channel.hand_over(an_outgoing(body="Other words."), at_any_time)
+    await channel.hand_over(an_outgoing(id=UUID(int=2)), at_any_time)
     files = sorted((tmp_path / "northside").iterdir())
     assert [file.name for file in files] == [f"{UUID(int=number)}.txt" for number in (1, 2)]
     assert files[0].read_text() == "To: +12125550142\n\nWe will call you.\n"
@@ -240,7 +263,82 @@ async def test_the_file_channel_writes_one_private_file_per_message_id_and_leave
 async def test_a_folder_that_cannot_be_written_is_busy_and_not_the_addresss_fault(tmp_path: Path) -> None:
     (tmp_path / "northside").write_text("a file where the folder should be")
     with pytest.raises(Busy):
-        await FileChannel(tmp_path).hand_over(an_outgoing())
+        await FileChannel(tmp_path).hand_over(an_outgoing(), at_any_time)
+
+
+async def test_a_text_that_waits_for_a_thread_does_not_go_when_its_leave_has_lapsed(tmp_path: Path) -> None:
+    lapsed = time.monotonic() + 2 * MOMENT
+
+    def stall() -> None:
+        threading.Event().wait(max(0.0, lapsed - time.monotonic()))
+
+    loop = asyncio.get_running_loop()
+    stalled = [loop.run_in_executor(None, stall) for _ in range(EVERY_THREAD)]
+    with pytest.raises(Busy):
+        await FileChannel(tmp_path).hand_over(an_outgoing(), soon_over())
+    await asyncio.gather(*stalled)
+    assert list((tmp_path / "northside").iterdir()) == []
+    await FileChannel(tmp_path).hand_over(an_outgoing(), soon_over())
+    assert len(list((tmp_path / "northside").iterdir())) == 1
+
+
+@pytest.mark.parametrize("slow", ["MAIL", "RCPT", "DATA"])
+async def test_an_email_to_a_slow_server_does_not_go_when_its_leave_has_lapsed(slow: str) -> None:
+    async with a_mail_server(slow) as server:
+        with pytest.raises(Busy):
+            await SmtpChannel(server.url).hand_over(an_outgoing(address="uncle@example.org"), soon_over())
+    assert server.content == b""
+    assert "QUIT" not in server.commands[server.commands.index(slow) :]  # it would be read as content
+
+
+async def test_a_server_that_is_slow_to_say_hello_still_gets_the_email_and_all_of_it() -> None:
+    body = "Come at noon.\n.\n..and bring\n.nothing"
+    async with a_mail_server("EHLO") as server:
+        await SmtpChannel(server.url).hand_over(an_outgoing(address="uncle@example.org", body=body), soon_over())
+    assert server.content.endswith(b"\r\n\r\nCome at noon.\r\n..\r\n...and bring\r\n..nothing\r\n.\r\n")
+
+
+async def test_a_mail_server_is_not_told_to_whom_before_it_is_known_whether_an_email_may_go() -> None:
+    async def ask() -> Leave:
+        raise Unavailable("CONSENT_UNCONFIRMED", "Nobody knows.")
+
+    async with a_mail_server("") as server:
+        with pytest.raises(Unavailable):
+            await SmtpChannel(server.url).hand_over(an_outgoing(address="uncle@example.org"), ask)
+    assert not {"MAIL", "RCPT", "DATA"} & set(server.commands)
+
+
+@dataclass
+class MailServer:
+    """Takes its time over one command, longer than leave lasts; keeps what it was told."""
+
+    slow: str
+    url: str = ""
+    commands: list[str] = field(default_factory=list)
+    content: bytes = b""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        while line := await reader.readline():
+            command = line.split()[0].decode().upper()
+            self.commands.append(command)
+            if command == self.slow:
+                await asyncio.sleep(2 * MOMENT)
+            writer.write({"DATA": b"354 go on\r\n", "QUIT": b"221 bye\r\n"}.get(command, b"250 so be it\r\n"))
+            if command == "DATA":
+                with suppress(asyncio.IncompleteReadError):
+                    self.content = await reader.readuntil(b"\r\n.\r\n")
+                    writer.write(b"250 kept\r\n")
+        writer.close()
+
+
+@asynccontextmanager
+async def a_mail_server(slow: str) -> AsyncIterator[MailServer]:
+    mail = MailServer(slow)
+    server = await asyncio.start_server(mail.serve, "127.0.0.1", 0)
+    async with server:
+        mail.url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield mail
 
 
 async def test_a_slow_server_gets_a_message_again_only_after_its_claim_and_it_is_announced_once(
@@ -271,6 +369,22 @@ async def test_a_message_whose_hand_over_has_begun_is_not_said_to_be_withheld(se
         await message_that(seaside, referral.patient_id, channel="email", status="withheld", within=30)
     finally:
         server.resume()
+    assert mails_to(seaside, address) == []
+
+
+async def test_a_message_that_is_claimed_does_not_go_once_its_stop_is_acknowledged(seaside: Network) -> None:
+    address, server = f"claimed-{uuid4().hex}@example.org", seaside.platform.process("smtp")
+    server.pause()
+    try:
+        referral = await refer(seaside, {"email": address})
+        await until(lambda: claimed(seaside, referral.patient_id, attempts=1))
+        request = StopMessagesRequest(request_id=str(uuid4()), patient_id=referral.patient_id)
+        began = time.monotonic()
+        await seaside.call(STOP, request, role="front_desk", site=OPEN)
+        assert time.monotonic() - began >= USE_WITHIN.total_seconds()
+    finally:
+        server.resume()
+    await message_that(seaside, referral.patient_id, channel="email", status="withheld")
     assert mails_to(seaside, address) == []
 
 

@@ -6,7 +6,7 @@ from uuid import RFC_4122
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepway_chassis.ids import uuid7
+from stepway_chassis.ids import id_of, uuid7
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 moments = st.datetimes(datetime(1970, 1, 2), datetime(9999, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -34,3 +34,10 @@ def test_ids_of_one_moment_differ_in_every_random_bit() -> None:
         seen_set, seen_clear = seen_set | each, seen_clear | ~each
     assert len(set(made)) == len(made)
     assert seen_set & seen_clear & ((1 << 128) - 1) == ((1 << 128) - 1) & ~fixed
+
+
+def test_a_text_is_an_id_only_as_an_id_is_written() -> None:
+    made = uuid7(NOON)
+    assert id_of(str(made)) == made
+    others = ("", "uncle-7", str(made).upper(), f"{{{made}}}", made.hex, made.urn)
+    assert [text for text in others if id_of(text) is not None] == []

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ ITS_OWN = {
     "notifications": {"channels", "sending.py", "escalating.py", "consents.py"},
 }
 """What a service alone has, beside the shape."""
+KNOW_CONTRACTS = {"__init__.py", "__main__.py", "app.py", "wire.py", "service.py", "consumers.py", "settings.py"}
 
 LOADED = "import importlib, sys; importlib.import_module(sys.argv[1]); print(*sys.modules, sep='\\n')"
 
@@ -75,6 +77,19 @@ def test_a_service_has_the_files_that_every_service_has(service: str) -> None:
     assert found >= SHAPE
     assert found - SHAPE - OPTIONAL == ITS_OWN.get(service, set())
     assert list((SERVICES / service / "migrations" / "versions").glob("20??_??_??_????_*.py"))
+
+
+def test_the_linter_keeps_contracts_from_every_module_but_those_that_may_know_them() -> None:
+    rules = ConfigParser()
+    rules.read(REPOSITORY / ".importlinter")
+    kept_away = set(rules["importlinter:contract:contracts"]["source_modules"].split())
+    modules = {
+        f"{package.name}.{path.stem}"
+        for package in packages().values()
+        for path in package.iterdir()
+        if path.name not in KNOW_CONTRACTS | {"__pycache__"}
+    }
+    assert kept_away == modules
 
 
 @pytest.mark.parametrize("service", sorted(packages()))

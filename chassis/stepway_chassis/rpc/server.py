@@ -112,6 +112,7 @@ class Gate:
         call = incoming.call or Call(rpc, site, caller, Scope.SITE, incoming.deadline, _purpose(incoming))
         try:
             async with self.database.transaction(site, rpc, call=call) as tx:
+                tx.people.extend(refusal.people)
                 await audit.record(tx, "REFUSED", reason=refusal.reason)
         except Refusal as unstored:
             log.warning("audit.unstored", rpc=rpc, reason=unstored.reason)

@@ -36,7 +36,7 @@ async def add_plan(tx: Tx, drafted: Plan) -> bool:
 async def find_plan(tx: Tx, id: UUID) -> Plan:
     """Raises NotFound (TREATMENT_PLAN_NOT_FOUND), also for one outside the caller's reach."""
     row = await records.find(tx, treatment_plan, id)
-    if row is None or not tx.within(str(row["patient_id"])):
+    if row is None or not tx.reaches(row["patient_id"]):
         message = "There is no such treatment plan at this site."
         raise NotFound("TREATMENT_PLAN_NOT_FOUND", message, field="treatment_plan_id")
     return records.read(Plan, row)

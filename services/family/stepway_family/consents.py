@@ -1,15 +1,16 @@
 """Asking intake whether something may be told: now, and for half a second."""
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE, CONSENT_FINDING_GRANTED
-from stepway.intake.v1.consent_service_pb2 import CheckConsentsRequest, ConsentQuestion
+from stepway_chassis.errors import Unavailable
 from stepway_chassis.rpc.client import Peers
+from stepway_family import wire
 
-MOST_QUESTIONS = 100
+WORTH_WAITING = 0.5  # seconds; by then a yes has lapsed, whatever it says
 _CHECK = "stepway.intake.v1.ConsentService/CheckConsents"
 
 
@@ -28,15 +29,16 @@ class Answers:
 async def may_know_schedule(peers: Peers, pairs: Iterable[tuple[UUID, UUID]], *, site: str) -> Answers:
     """Whether each (patient, family member) pair is covered, at most 100 of them.
 
-    Raises what intake refuses with, Unavailable or TimedOut when there is no answer: then nobody may know anything.
+    Raises what intake refuses with, or Unavailable when there is no answer in time: then nobody may know anything.
     """
-    questions = [
-        ConsentQuestion(patient_id=str(patient), family_member_id=str(member), category=CONSENT_CATEGORY_SCHEDULE)
-        for patient, member in pairs
-    ]
-    if not questions:
-        return Answers((), time.monotonic() + 1)
     asked_at = time.monotonic()
-    answer = await peers.call(_CHECK, CheckConsentsRequest(questions=questions), site=site)
-    granted = [each.finding == CONSENT_FINDING_GRANTED for each in answer.answers]
-    return Answers(granted, asked_at + answer.use_within.ToTimedelta().total_seconds())
+    request = wire.schedule_questions(pairs)
+    if not request.questions:
+        return Answers((), asked_at + 1)
+    try:
+        async with asyncio.timeout(WORTH_WAITING):
+            answer = await peers.call(_CHECK, request, site=site)
+    except TimeoutError:
+        raise Unavailable("CONSENT_UNCONFIRMED", "Intake does not say in time whether a consent covers this.") from None
+    granted, use_within = wire.consent_answers(answer)
+    return Answers(granted, asked_at + use_within.total_seconds())

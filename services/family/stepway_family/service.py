@@ -1,6 +1,8 @@
 """The gRPC services of family: parse, load, ask for consent where a person is read about, and answer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -10,7 +12,6 @@ from stepway.family.v1.family_group_service_pb2 import (
     PlanFamilyGroupRequest,
     PlanFamilyGroupResponse,
 )
-from stepway.family.v1.invitation_pb2 import Invitation
 from stepway.family.v1.invitation_service_pb2 import (
     GetInvitationRequest,
     GetInvitationResponse,
@@ -27,6 +28,7 @@ from stepway_chassis.rpc.client import Peers
 from stepway_chassis.transaction import Tx
 from stepway_family import consents, domain, store, wire
 from stepway_family.consents import Answers
+from stepway_family.domain import Invitation
 from stepway_family.inviting import LOOP
 
 Answer = TypeVar("Answer", GetInvitationResponse, ListInvitationsResponse)
@@ -70,36 +72,43 @@ class InvitationService:
         self._peers = peers
 
     async def GetInvitation(self, request: GetInvitationRequest, _: object) -> GetInvitationResponse:
-        found = await self._database.query(request, self._get)
-        answers = await self._asked([found.invitation])
+        async with self._looking() as tx:
+            found = await store.find_invitation(tx, UUID(request.invitation_id))
+        answers = await self._asked([found])
+        return _in_time(answers, await self._database.query(request, partial(self._get, found, answers)))
+
+    async def _get(self, found: Invitation, answers: Answers, tx: Tx, _: GetInvitationRequest) -> GetInvitationResponse:
+        """Audited is what consent has been asked for: shown, or refused."""
+        tx.concerns(found.patient_id, held_by=str(found.family_member_id))
         if not all(answers.granted):
             raise store.no_invitation()
-        return _in_time(answers, found)
-
-    async def _get(self, tx: Tx, request: GetInvitationRequest) -> GetInvitationResponse:
-        invitation = await store.find_invitation(tx, UUID(request.invitation_id))
-        tx.concerns(invitation.patient_id, held_by=str(invitation.family_member_id))
-        return GetInvitationResponse(invitation=wire.invitation(invitation))
+        return _in_time(answers, GetInvitationResponse(invitation=wire.invitation(found)))
 
     async def ListInvitations(self, request: ListInvitationsRequest, _: object) -> ListInvitationsResponse:
-        found = await self._database.query(request, self._list)
-        answers = await self._asked(found.invitations)
-        covered = [each for each, granted in zip(found.invitations, answers.granted, strict=True) if granted]
-        return _in_time(answers, ListInvitationsResponse(invitations=covered, next_page_token=found.next_page_token))
-
-    async def _list(self, tx: Tx, request: ListInvitationsRequest) -> ListInvitationsResponse:
-        tx.concerns()
         page = page_of(request)
-        invitations, token = page.cut(await store.invitations(tx, page))
-        for each in invitations:
+        async with self._looking() as tx:
+            found, token = page.cut(await store.invitations(tx, page))
+        answers = await self._asked(found)
+        covered = [each for each, granted in zip(found, answers.granted, strict=True) if granted]
+        return _in_time(answers, await self._database.query(request, partial(self._list, covered, token, answers)))
+
+    async def _list(
+        self, covered: Sequence[Invitation], token: str, answers: Answers, tx: Tx, _: ListInvitationsRequest
+    ) -> ListInvitationsResponse:
+        tx.concerns()
+        for each in covered:
             tx.concerns(each.patient_id, held_by=str(each.family_member_id))
-        return ListInvitationsResponse(
-            invitations=[wire.invitation(each) for each in invitations], next_page_token=token
-        )
+        shown = [wire.invitation(each) for each in covered]
+        return _in_time(answers, ListInvitationsResponse(invitations=shown, next_page_token=token))
+
+    def _looking(self) -> AbstractAsyncContextManager[Tx]:
+        """To find what consent has to be asked for; nothing of it is told, and so nothing is audited."""
+        call = current.get()
+        return self._database.transaction(call.site, call.rpc, call=call)
 
     async def _asked(self, invitations: Iterable[Invitation]) -> Answers:
         """Raises Unavailable (CONSENT_UNCONFIRMED): no answer in time is a no, for everything."""
-        pairs = [(UUID(each.patient_id), UUID(each.family_member_id)) for each in invitations]
+        pairs = [(each.patient_id, each.family_member_id) for each in invitations]
         try:
             return await consents.may_know_schedule(self._peers, pairs, site=current.get().site)
         except Refusal as refusal:

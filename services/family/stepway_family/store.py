@@ -2,15 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, Integer, MetaData, RowMapping, Table, Uuid, and_, exists, select, text, update
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    RowMapping,
+    Table,
+    Uuid,
+    and_,
+    exists,
+    false,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy import Text as TextType
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
 from stepway_chassis.call import Scope
 from stepway_chassis.errors import NotFound
+from stepway_chassis.ids import id_of
 from stepway_chassis.pages import Page
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
@@ -93,8 +109,11 @@ async def _keep(tx: Tx, table: Table, id: UUID, told: dict[str, object]) -> None
     await tx.execute(row.on_conflict_do_update(index_elements=["site", "id"], set_=told))
 
 
-async def expected(tx: Tx, limit: int) -> list[Expected]:
-    """Who waits for an invitation: granted, not revoked, not refused by intake, admitted, in no group to come."""
+async def expected(tx: Tx, limit: int, *, after: UUID | None) -> list[Expected]:
+    """Who waits for an invitation: granted, not revoked, not refused by intake, admitted, in no group to come.
+
+    In the order of their consents, whose ids are made in the order of time; from the one after `after` on.
+    """
     coming = exists().where(
         invitation.c.site == consent_link.c.site,
         invitation.c.family_member_id == consent_link.c.family_member_id,
@@ -105,9 +124,11 @@ async def expected(tx: Tx, limit: int) -> list[Expected]:
         .join(patient, and_(patient.c.site == consent_link.c.site, patient.c.id == consent_link.c.patient_id))
         .where(consent_link.c.site == tx.site.name, consent_link.c.granted.is_not(None))
         .where(consent_link.c.revoked.is_(None), consent_link.c.refused.is_(None), ~coming)
-        .order_by(consent_link.c.granted, consent_link.c.id)
+        .order_by(consent_link.c.id)
         .limit(limit)
     )
+    if after is not None:
+        statement = statement.where(consent_link.c.id > after)
     return [_expected(row) for row in (await tx.execute(statement)).mappings()]
 
 
@@ -150,6 +171,15 @@ async def group_with_room(tx: Tx) -> bool:
     return (await tx.execute(room.limit(1))).first() is not None
 
 
+async def next_start(tx: Tx) -> datetime | None:
+    """When the next group begins that somebody is invited to: from then on they may be invited to another."""
+    starts = select(func.min(family_group.c.starts_at)).where(
+        family_group.c.site == tx.site.name, family_group.c.starts_at > tx.now, family_group.c.seats_taken > 0
+    )
+    found: datetime | None = (await tx.execute(starts)).scalar_one()
+    return found
+
+
 async def take_seat(tx: Tx) -> Group | None:
     """The next group that has room, with one more seat taken."""
     taken = (await tx.execute(_TAKE_SEAT, {"site": tx.site.name, "now": tx.now})).mappings().first()
@@ -171,7 +201,7 @@ async def add_invitation(tx: Tx, made: Invitation) -> None:
 async def find_invitation(tx: Tx, id: UUID) -> Invitation:
     """Raises NotFound (INVITATION_NOT_FOUND), also for one outside the caller's reach."""
     row = await records.find(tx, invitation, id)
-    if row is None or not tx.within(str(row["family_member_id"])):
+    if row is None or not tx.reaches(row["patient_id"], held_by=str(row["family_member_id"])):
         raise no_invitation()
     return records.read(Invitation, row)
 
@@ -184,5 +214,6 @@ async def invitations(tx: Tx, page: Page) -> Sequence[Invitation]:
     """Newest first; a caller whose reach is LINKED sees their own."""
     statement = records.newest(tx, invitation, page)
     if tx.scope is not Scope.SITE:
-        statement = statement.where(invitation.c.family_member_id == UUID(tx.caller.subject))
+        own = id_of(tx.caller.subject)
+        statement = statement.where(false() if own is None else invitation.c.family_member_id == own)
     return [records.read(Invitation, row) for row in (await tx.execute(statement)).mappings()]

@@ -1,8 +1,11 @@
-"""Between the contracts of family, and of what it hears, and its domain."""
+"""Between the contracts of family, and of what it hears and asks, and its domain."""
 
+from collections.abc import Iterable
+from datetime import timedelta
 from uuid import UUID
 
 from stepway.family.v1 import events_pb2, family_group_pb2, family_group_service_pb2, invitation_pb2
+from stepway.intake.v1 import consent_pb2, consent_service_pb2
 from stepway.intake.v1 import events_pb2 as intake_events_pb2
 from stepway_chassis.events import Event
 from stepway_chassis.times import from_proto, to_proto
@@ -59,3 +62,20 @@ def family_member_invited(made: Invitation) -> events_pb2.FamilyMemberInvited:
         starts_at=to_proto(made.starts_at),
         invited_at=to_proto(made.invited_at),
     )
+
+
+def schedule_questions(pairs: Iterable[tuple[UUID, UUID]]) -> consent_service_pb2.CheckConsentsRequest:
+    """May each (patient, family member) pair be told when something is?"""
+    questions = [
+        consent_service_pb2.ConsentQuestion(
+            patient_id=str(patient), family_member_id=str(member), category=consent_pb2.CONSENT_CATEGORY_SCHEDULE
+        )
+        for patient, member in pairs
+    ]
+    return consent_service_pb2.CheckConsentsRequest(questions=questions)
+
+
+def consent_answers(answer: consent_service_pb2.CheckConsentsResponse) -> tuple[list[bool], timedelta]:
+    """Yes or no to each question, and for how long a yes may be used."""
+    granted = [each.finding == consent_pb2.CONSENT_FINDING_GRANTED for each in answer.answers]
+    return granted, answer.use_within.ToTimedelta()

@@ -50,6 +50,7 @@ from stepway.intake.v1.referral_service_pb2 import (
 from stepway.intake.v1.risk_service_pb2 import ListRiskFlagsRequest, ListRiskFlagsResponse
 from stepway_chassis import loops, outbox
 from stepway_chassis.database import Database
+from stepway_chassis.errors import Conflict
 from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import page_of
 from stepway_chassis.telemetry import Telemetry
@@ -261,14 +262,19 @@ class ConsentService:
         return member
 
     async def RevokeConsent(self, request: RevokeConsentRequest, _: object) -> RevokeConsentResponse:
-        """Answers when nobody may act any more upon a yes that was read before the commit."""
-        answer = await self._database.command(request, RevokeConsentResponse, self._revoke)
+        """Says that it has ended when nobody may act any more upon a yes that was read before that."""
+        try:
+            answer = await self._database.command(request, RevokeConsentResponse, self._revoke)
+        except Conflict:  # another caller has just ended it
+            await asyncio.sleep(USE_WITHIN.total_seconds())
+            raise
         await asyncio.sleep(USE_WITHIN.total_seconds())
         return answer
 
     async def _revoke(self, tx: Tx, request: RevokeConsentRequest) -> RevokeConsentResponse:
-        consent = consents.revoke(await store.lock_consent(tx, UUID(request.consent_id)), at=tx.now)
+        consent = await store.lock_consent(tx, UUID(request.consent_id))
         tx.concerns(consent.patient_id)
+        consent = consents.revoke(consent, at=tx.now)
         tx.correlation = await store.first_referral(tx, consent.patient_id)
         await store.save_consent(tx, consent)
         patient = await store.find_patient(tx, consent.patient_id)

@@ -128,7 +128,7 @@ async def lock_referral(tx: Tx, id: UUID) -> Referral:
 
 async def _one_referral(tx: Tx, statement: Select[Any]) -> Referral:
     row = (await tx.execute(statement)).mappings().first()
-    if row is None or not tx.within(str(row["patient_id"])):
+    if row is None or not tx.reaches(row["patient_id"]):
         raise NotFound("REFERRAL_NOT_FOUND", "There is no such referral at this site.", field="referral_id")
     return _referral(row)
 
@@ -160,7 +160,7 @@ async def add_decision(tx: Tx, made: Decision) -> None:
 async def find_decision(tx: Tx, id: UUID) -> Decision:
     """Raises NotFound (LEVEL_OF_CARE_DECISION_NOT_FOUND)."""
     row = await records.find(tx, level_of_care_decision, id)
-    if row is None or not tx.within(str(row["patient_id"])):
+    if row is None or not tx.reaches(row["patient_id"]):
         message = "There is no such decision at this site."
         raise NotFound("LEVEL_OF_CARE_DECISION_NOT_FOUND", message, field="decision_id")
     return records.read(Decision, row)
@@ -182,7 +182,7 @@ async def add_admission(tx: Tx, made: Admission) -> None:
 async def find_admission(tx: Tx, id: UUID) -> Admission:
     """Raises NotFound (ADMISSION_NOT_FOUND)."""
     row = await records.find(tx, admission, id)
-    if row is None or not tx.within(str(row["patient_id"])):
+    if row is None or not tx.reaches(row["patient_id"]):
         raise NotFound("ADMISSION_NOT_FOUND", "There is no such admission at this site.", field="admission_id")
     return records.read(Admission, row)
 
@@ -190,7 +190,7 @@ async def find_admission(tx: Tx, id: UUID) -> Admission:
 async def find_patient(tx: Tx, id: UUID) -> Patient:
     """Raises NotFound (PATIENT_NOT_FOUND)."""
     row = await records.find(tx, patient, id)
-    if row is None or not tx.within(str(id)):
+    if row is None or not tx.reaches(id):
         raise NotFound("PATIENT_NOT_FOUND", "There is no such patient at this site.", field="patient_id")
     return Patient(row["id"], _person(row["person"]), Label(row["label"]))
 
@@ -216,7 +216,7 @@ async def add_assessment(tx: Tx, made: Assessment) -> None:
 async def find_assessment(tx: Tx, id: UUID) -> Assessment:
     """Raises NotFound (ASSESSMENT_NOT_FOUND)."""
     row = await records.find(tx, assessment, id)
-    if row is None or not tx.within(str(row["patient_id"])):
+    if row is None or not tx.reaches(row["patient_id"]):
         raise NotFound("ASSESSMENT_NOT_FOUND", "There is no such assessment at this site.", field="assessment_id")
     return _assessment(row)
 
@@ -241,8 +241,8 @@ async def risk_flags(tx: Tx, page: Page, *, open_only: bool) -> Sequence[RiskFla
     return [records.read(RiskFlag, row) for row in (await tx.execute(statement)).mappings()]
 
 
-async def unpaged_flags(tx: Tx, limit: int) -> list[tuple[RiskFlag, Label, Mapping[str, str]]]:
-    """Flags that ask for a page which no channel has taken and nobody has answered; each with label and trace."""
+async def unpaged_flags(tx: Tx, limit: int, *, after: UUID | None) -> list[tuple[RiskFlag, Label, Mapping[str, str]]]:
+    """Flags, oldest first, that ask for a page which no channel has taken and nobody has answered; label and trace."""
     statement = (
         select(risk_flag, patient.c.label)
         .join(patient, and_(patient.c.site == risk_flag.c.site, patient.c.id == risk_flag.c.patient_id))
@@ -251,6 +251,8 @@ async def unpaged_flags(tx: Tx, limit: int) -> list[tuple[RiskFlag, Label, Mappi
         .order_by(risk_flag.c.id)
         .limit(limit)
     )
+    if after is not None:
+        statement = statement.where(risk_flag.c.id > after)
     rows = (await tx.execute(statement)).mappings()
     return [(records.read(RiskFlag, row), Label(row["label"]), row["trace_context"] or {}) for row in rows]
 
@@ -288,7 +290,7 @@ async def lock_consent(tx: Tx, id: UUID) -> Consent:
 
 
 def _consent(tx: Tx, row: RowMapping | None) -> Consent:
-    if row is None or not tx.within(str(row["patient_id"])):
+    if row is None or not tx.reaches(row["patient_id"]):
         raise NotFound("CONSENT_NOT_FOUND", "There is no such consent at this site.", field="consent_id")
     return records.read(Consent, row)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from stepway_chassis.database import Database
 from stepway_chassis.errors import PeerFailed, Refusal
@@ -24,13 +25,21 @@ _RAISE = "stepway.notifications.v1.EscalationService/RaiseEscalation"
 def watchdog(
     database: Database, peers: Peers, telemetry: Telemetry, now: Callable[[], datetime], pause: timedelta
 ) -> Loop:
-    """One flag whose call fails keeps no other waiting; each is asked for again after `pause`."""
+    """One flag whose call fails keeps no other waiting, and neither do many.
+
+    A round goes on after the last of the round before, until all have been asked for; after `pause` it begins again.
+    """
+    last_asked: dict[str, UUID] = {}
 
     async def round(site: str) -> datetime | None:
+        last = last_asked.pop(site, None)
         async with database.transaction(site, LOOP) as tx:
-            unpaged = await store.unpaged_flags(tx, MOST)
+            unpaged = await store.unpaged_flags(tx, MOST, after=last)
         await asyncio.gather(*(ask(site, *each) for each in unpaged))
-        return now() + pause if unpaged else None
+        if len(unpaged) == MOST:
+            last_asked[site] = unpaged[-1][0].id
+            return now()
+        return now() + pause if unpaged or last else None
 
     async def ask(site: str, flag: RiskFlag, label: Label, trace_context: Mapping[str, str]) -> None:
         with telemetry.follow("watch", trace_context, flag.raised_at, now()):

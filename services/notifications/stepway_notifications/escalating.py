@@ -61,9 +61,9 @@ def escalating(database: Database, telemetry: Telemetry, now: Callable[[], datet
 
 async def _climb(tx: Tx, id: UUID, trace_context: Mapping[str, str]) -> None:
     escalation, tx.correlation = await store.lock_escalation(tx, id)
-    tx.concerns(escalation.patient_id)
     if escalation.next_page_at is None or escalation.next_page_at > tx.now:
         return
+    tx.concerns(escalation.patient_id)
     policy = policy_of(tx.site.settings, tx.site.zone)
     climbed, page = escalations.climb(policy, escalation, id=uuid7(tx.now), now=tx.now)
     await store.save_escalation(tx, climbed)

@@ -1,5 +1,6 @@
 """The gRPC services of notifications: parse, load, decide, save and announce."""
 
+import asyncio
 from uuid import UUID
 
 from stepway.notifications.v1.escalation_service_pb2 import (
@@ -24,6 +25,7 @@ from stepway_chassis.transaction import Tx
 from stepway_notifications import escalating, store, wire
 from stepway_notifications.domain import escalations
 from stepway_notifications.domain.escalations import Escalation
+from stepway_notifications.domain.messages import USE_WITHIN
 
 
 class MessageService:
@@ -42,7 +44,10 @@ class MessageService:
         return ListMessagesResponse(messages=[wire.message(each) for each in messages], next_page_token=token)
 
     async def StopMessages(self, request: StopMessagesRequest, _: object) -> StopMessagesResponse:
-        return await self._database.command(request, StopMessagesResponse, self._stop)
+        """Answers when nothing is handed over any more that was found wanted before the commit."""
+        answer = await self._database.command(request, StopMessagesResponse, self._stop)
+        await asyncio.sleep(USE_WITHIN.total_seconds())
+        return answer
 
     async def _stop(self, tx: Tx, request: StopMessagesRequest) -> StopMessagesResponse:
         if request.HasField("family_member_id"):

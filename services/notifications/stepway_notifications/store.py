@@ -99,28 +99,29 @@ async def know_family_member(tx: Tx, id: UUID, patient_id: UUID) -> None:
 
 async def stop_patient(tx: Tx, id: UUID) -> UUID:
     """Raises NotFound (PATIENT_NOT_FOUND)."""
-    if not tx.within(str(id)) or await _stop(tx, patient, id) is None:
+    if await records.find(tx, patient, id) is None or not tx.reaches(id):
         raise NotFound("PATIENT_NOT_FOUND", "There is no such patient at this site.", field="patient_id")
+    await _stop(tx, patient, id)
     return id
 
 
 async def stop_family_member(tx: Tx, id: UUID) -> UUID:
     """Whose patient they are. Raises NotFound (FAMILY_MEMBER_NOT_FOUND)."""
-    stopped = await _stop(tx, family_member, id) if tx.within(str(id)) else None
-    if stopped is None:
+    row = await records.find(tx, family_member, id)
+    if row is None or not tx.reaches(row["patient_id"], held_by=str(id)):
         nobody = "Nothing was ever written to such a person at this site."
         raise NotFound("FAMILY_MEMBER_NOT_FOUND", nobody, field="family_member_id")
-    return UUID(str(stopped["patient_id"]))
+    await _stop(tx, family_member, id)
+    return UUID(str(row["patient_id"]))
 
 
-async def _stop(tx: Tx, table: Table, id: UUID) -> RowMapping | None:
+async def _stop(tx: Tx, table: Table, id: UUID) -> None:
     stopped_at = func.coalesce(table.c.stopped_at, tx.now)
-    changed = update(table).where(records.one(tx, table, id)).values(stopped_at=stopped_at).returning(table)
-    return (await tx.execute(changed)).mappings().first()
+    await tx.execute(update(table).where(records.one(tx, table, id)).values(stopped_at=stopped_at))
 
 
 async def withhold_from_patient(tx: Tx, id: UUID) -> int:
-    """How many were withheld; one whose hand-over has begun is not called back."""
+    """How many were withheld at once; one that is claimed is asked about before it goes."""
     return await _end_queued(
         tx, Status.WITHHELD, message.c.patient_id == id, message.c.family_member_id.is_(None), _queued(urgent=False)
     )
@@ -164,6 +165,12 @@ async def claim_due(tx: Tx, limit: int, lease: timedelta, *, urgent: bool) -> li
         .returning(message, _stopped_at().label("stopped_at"))
     )
     return [_due(row) for row in (await tx.execute(claimed)).mappings()]
+
+
+async def is_stopped(tx: Tx, to: Message) -> bool:
+    """Whether whoever the message goes to wants none."""
+    stopped_at = select(_stopped_at()).where(records.one(tx, message, to.id))
+    return (await tx.execute(stopped_at)).scalar_one() is not None
 
 
 def _stopped_at() -> ColumnElement[datetime]:
@@ -238,7 +245,7 @@ async def escalation_about(tx: Tx, risk_flag_id: UUID) -> Escalation:
 async def lock_escalation(tx: Tx, id: UUID) -> tuple[Escalation, str]:
     """The page and its correlation. Raises NotFound (ESCALATION_NOT_FOUND), also for who was not paged about it."""
     row = await records.lock(tx, escalation, id)
-    if row is None or not any(tx.within(clinician) for clinician in row["clinicians"]):
+    if row is None or not any(tx.reaches(row["patient_id"], held_by=clinician) for clinician in row["clinicians"]):
         raise NotFound("ESCALATION_NOT_FOUND", "There is no such page at this site.", field="escalation_id")
     return records.read(Escalation, row), row["correlation"]
 

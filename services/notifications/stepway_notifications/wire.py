@@ -1,12 +1,12 @@
 """Between the contracts of notifications, and of what it hears and asks, and its domain."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from stepway.family.v1 import events_pb2 as family_events_pb2
+from stepway.intake.v1 import consent_pb2, consent_service_pb2, referral_pb2
 from stepway.intake.v1 import events_pb2 as intake_events_pb2
-from stepway.intake.v1 import referral_pb2
 from stepway.notifications.v1 import escalation_pb2, events_pb2, message_pb2
 from stepway.privacy.v1 import label_pb2
 from stepway.scheduling.v1 import enrollment_pb2
@@ -149,3 +149,20 @@ def message_delivered(each: Message) -> events_pb2.MessageDelivered:
 
 def message_failed(each: Message, at: datetime) -> events_pb2.MessageFailed:
     return events_pb2.MessageFailed(message_id=str(each.id), failed_at=to_proto(at))
+
+
+def schedule_questions(pairs: Iterable[tuple[UUID, UUID | None]]) -> consent_service_pb2.CheckConsentsRequest:
+    """May each (patient, family member) pair be told when something is?"""
+    questions = [
+        consent_service_pb2.ConsentQuestion(
+            patient_id=str(patient), family_member_id=str(member), category=consent_pb2.CONSENT_CATEGORY_SCHEDULE
+        )
+        for patient, member in pairs
+    ]
+    return consent_service_pb2.CheckConsentsRequest(questions=questions)
+
+
+def consent_answers(answer: consent_service_pb2.CheckConsentsResponse) -> tuple[list[bool], timedelta]:
+    """Yes or no to each question, and for how long a yes may be used."""
+    granted = [each.finding == consent_pb2.CONSENT_FINDING_GRANTED for each in answer.answers]
+    return granted, answer.use_within.ToTimedelta()

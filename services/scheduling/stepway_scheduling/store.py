@@ -124,7 +124,7 @@ async def lock_enrollment(tx: Tx, id: UUID) -> tuple[Enrollment, str]:
 
 
 def _there(tx: Tx, row: RowMapping | None) -> RowMapping:
-    if row is None or not tx.within(str(row["patient_id"])):
+    if row is None or not tx.reaches(row["patient_id"]):
         raise NotFound("ENROLLMENT_NOT_FOUND", "There is no such enrolment at this site.", field="enrollment_id")
     return row
 

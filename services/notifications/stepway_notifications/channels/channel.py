@@ -1,5 +1,7 @@
 """What every channel does: hand one message over, or say why not."""
 
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -25,6 +27,25 @@ class Outgoing:
     body: str
 
 
+@dataclass(frozen=True)
+class Leave:
+    """That a message may go, until `until` by `time.monotonic()`."""
+
+    until: float
+
+    def check(self) -> None:
+        """Raises Busy when it has lapsed: asked again, the answer may be another."""
+        if time.monotonic() >= self.until:
+            raise Busy
+
+
+Ask = Callable[[], Awaitable[Leave]]
+"""Whether a message may still go; raises when it may not, or when nobody can say."""
+
+
 class MessageChannel(Protocol):
-    async def hand_over(self, message: Outgoing) -> None:
-        """Raises Refused or Busy."""
+    async def hand_over(self, message: Outgoing, ask: Ask) -> None:
+        """Ask as late as can be, and check the leave right before the message is out of our hands.
+
+        Raises Refused or Busy, and what `ask` raises.
+        """

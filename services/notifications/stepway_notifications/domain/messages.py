@@ -12,6 +12,8 @@ from stepway_notifications.domain.words import LONGEST_TIME, Template
 
 NEWS_USEFUL = timedelta(days=3)
 PAGE_USEFUL = timedelta(days=7)
+USE_WITHIN = timedelta(milliseconds=500)
+"""That somebody wants messages counts this long from before it was looked up; a stop is answered that much later."""
 SHORTEST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(minutes=15)
 
@@ -131,7 +133,7 @@ def before_hand_over(message: Message, policy: SitePolicy, *, stopped: bool, now
 
 
 def withheld(message: Message) -> Message:
-    """No consent covers it any more."""
+    """Its person wants none, or no consent covers it any more."""
     return replace(message, status=Status.WITHHELD)
 
 
