@@ -11,6 +11,7 @@ from stepway_cli.local.process import Process
 from tests.bench.floor import places
 from tests.bench.floor.service import RECEIVE
 from tests.bench.listener import CONSUMER
+from tests.bench.machine import cpu_seconds, cpu_seconds_of_children
 from tests.bench.stand import FEW_SITES, Stand
 
 RECEIVE_REFERRAL = "/stepway.intake.v1.ReferralService/ReceiveReferral"
@@ -37,10 +38,11 @@ COMMITTED = (
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Where its referrals, their events and what was handled lie: `handled` and `committed` select id and time."""
+    """A way from a call to a handled event, and where to look: `handled` and `committed` select id and time."""
 
     stand: Stand
     name: str
+    processes: Sequence[Process]
     address: str
     method: str
     announced: tuple[str, str]
@@ -60,6 +62,11 @@ class Pipeline:
     def drain(self) -> None:
         """Until every event was handled."""
         drain(self.stand, self.announced, self.handled)
+
+    def cpu_seconds(self) -> float:
+        """Of its processes and of the sessions of the database, since they began."""
+        sessions = cpu_seconds_of_children(self.stand.platform.postgres.pid)
+        return sessions + sum(cpu_seconds(process.pid) for process in self.processes)
 
     def milliseconds(self, since: datetime) -> list[float]:
         """How long after the commit of each referral its event was handled and committed."""
@@ -94,12 +101,13 @@ def floor(stand: Stand) -> Iterator[Pipeline]:
     """Bare gRPC, one transaction, a naive relay, JetStream, a pull, an inbox row."""
     port = stand.platform.folder.port("floor")
     with (
-        floor_consumer(stand),
-        stand.running("floor", "tests.bench.floor.service", told=_told(stand), port=port),
+        floor_consumer(stand) as consumer,
+        stand.running("floor", "tests.bench.floor.service", told=_told(stand), port=port) as service,
     ):
         yield Pipeline(
             stand,
             "pipeline floor",
+            [service, consumer],
             f"127.0.0.1:{port}",
             RECEIVE,
             FLOOR_ANNOUNCED,
@@ -128,10 +136,11 @@ def floor_consumer(stand: Stand) -> Iterator[Process]:
 @contextmanager
 def real(stand: Stand) -> Iterator[Pipeline]:
     """Intake, and a service on the chassis that listens and has nothing to do."""
-    with stand.service("intake"), listener(stand):
+    with stand.service("intake") as service, listener(stand) as consumer:
         yield Pipeline(
             stand,
             "Stepway",
+            [service, consumer],
             stand.platform.address("intake"),
             RECEIVE_REFERRAL,
             ANNOUNCED,

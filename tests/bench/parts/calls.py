@@ -1,5 +1,7 @@
 """Calls a second: the real ReceiveReferral beside the pipeline floor, an echo, and the bare transaction."""
 
+from dataclasses import dataclass, field
+
 from tests.bench import pipelines
 from tests.bench.figures import Aim, Figure, Findings, ratio
 from tests.bench.floor import places
@@ -11,25 +13,42 @@ CALLERS = (1, 8, 32)
 AIMS = {8: Aim(least=0.5)}
 
 
+@dataclass
+class Seen:
+    """The rounds of one pipeline with so many callers."""
+
+    rates: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+
+
 def measure(stand: Stand) -> Findings:
     with pipelines.floor(stand) as floor, pipelines.real(stand) as real:
-        ratios, figures = [], []
-        for callers in CALLERS:
-            low, high = _side_by_side(stand, floor, real, callers)
-            ratios.append(ratio(high, low, aim=AIMS.get(callers)))
-            figures += [high, low]
+        found = [_side_by_side(stand, floor, real, callers) for callers in CALLERS]
+        ratios = [each for one in found for each in one.ratios]
+        figures = [each for one in found for each in one.figures]
         return Findings(ratios, figures + _single_steps(stand, floor))
 
 
-def _side_by_side(stand: Stand, floor: Pipeline, real: Pipeline, callers: int) -> tuple[Figure, Figure]:
-    rates: dict[str, list[float]] = {floor.name: [], real.name: []}
+def _side_by_side(stand: Stand, floor: Pipeline, real: Pipeline, callers: int) -> Findings:
+    seen = {floor.name: Seen(), real.name: Seen()}
     for _ in range(stand.rounds):
         for pipeline in (floor, real):
-            rates[pipeline.name].append(pipeline.load(callers, stand.seconds)["rate"])
-            pipeline.drain()
-    names = (floor.name, real.name)
-    low, high = (Figure(f"{name}, {callers} callers", "calls/s", rates[name]) for name in names)
-    return low, high
+            _round(pipeline, callers, stand.seconds, seen[pipeline.name])
+    rates = [Figure(f"{name}, {callers} callers", "calls/s", each.rates) for name, each in seen.items()]
+    costs = [Figure(f"CPU of a referral, {name}, {callers} callers", "ms", each.costs) for name, each in seen.items()]
+    ratios = [
+        ratio(rates[1], rates[0], name=f"calls, Stepway ÷ pipeline floor, {callers} callers", aim=AIMS.get(callers)),
+        ratio(costs[1], costs[0], name=f"CPU from call to handled, Stepway ÷ pipeline floor, {callers} callers"),
+    ]
+    return Findings(ratios, [*rates, *costs])
+
+
+def _round(pipeline: Pipeline, callers: int, seconds: float, seen: Seen) -> None:
+    before = pipeline.cpu_seconds()
+    done = pipeline.load(callers, seconds)
+    pipeline.drain()
+    seen.rates.append(done["rate"])
+    seen.costs.append(1000 * (pipeline.cpu_seconds() - before) / done["count"])
 
 
 def _single_steps(stand: Stand, floor: Pipeline) -> list[Figure]:
