@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from stepway_chassis import dead_letters, logs, loops, retention, telemetry
+from stepway_chassis import dead_letters, logs, loops, outbox, retention, telemetry
 from stepway_chassis.broker import SITES, Broker
 from stepway_chassis.consumers import Consumers, Pace
 from stepway_chassis.contracts import ContractError
@@ -150,10 +150,12 @@ class Service:
         for rounds in self.rounds:
             self._tasks.start("rounds", rounds.run)
 
-    def _nudge(self) -> None:
-        self.relay.nudge()
+    def _nudge(self, work_left: set[str]) -> None:
+        if outbox.RELAY in work_left:
+            self.relay.nudge()
         for rounds in self.rounds:
-            rounds.nudge()
+            if rounds.name in work_left:
+                rounds.nudge()
 
     def _sites_changed(self, before: frozenset[str], sites: frozenset[str]) -> None:
         self.telemetry.metrics.serve(sites)

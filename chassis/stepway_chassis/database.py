@@ -53,7 +53,7 @@ class Database:
         service: str,
         cell: str,
         pool_size: int = 10,
-        nudge: Callable[[], None] = lambda: None,
+        nudge: Callable[[set[str]], None] = lambda _: None,
         metrics: Metrics | None = None,
     ) -> None:
         self.engine = engine(url, pool_size)
@@ -88,7 +88,7 @@ class Database:
             if tx and tx.audited:
                 self.unsealed.add(site)
         if tx and tx.work_left:
-            self._nudge()
+            self._nudge(tx.work_left)
 
     def taken_touched(self) -> set[str]:
         """The sites where something may have been committed through here since this was last asked."""

@@ -47,7 +47,7 @@ class Loop:
 async def wake(tx: Tx, loop: str, at: datetime) -> None:
     """Have `loop` visit this site at `at`, or earlier if it was to come earlier."""
     await tx.execute(_WAKE, {"site": tx.site.name, "loop": loop, "at": at})
-    tx.work_left = True
+    tx.work_left.add(loop)
 
 
 class Rounds:
@@ -56,6 +56,7 @@ class Rounds:
     def __init__(self, loop: Loop, database: Database) -> None:
         self._loop = loop
         self._database = database
+        self.name = loop.name
         self._nudged = asyncio.Event()
         self._visits: set[asyncio.Task[None]] = set()
         self._stopping = False

@@ -16,6 +16,8 @@ from stepway_chassis.transaction import Tx
 
 PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')  # CloudEvents HTTP/NATS header rule
 
+RELAY = "relay"  # who takes it from here
+
 _PROPAGATOR = TraceContextTextMapPropagator()
 _ADVANCE = text(
     "INSERT INTO event_head AS head (site, aggregate_type, aggregate_id, seq, last_by_type)"
@@ -45,7 +47,7 @@ async def append(tx: Tx, *messages: Message, label: str) -> None:
         chains.setdefault((rule.noun, UUID(getattr(message, rule.id_field))), []).append((rule, message))
     for (noun, aggregate), chain in sorted(chains.items()):
         await _append_chain(tx, noun, aggregate, chain, label)
-    tx.work_left = True
+    tx.work_left.add(RELAY)
 
 
 async def _append_chain(tx: Tx, noun: str, aggregate: UUID, chain: list[tuple[EventRule, Message]], label: str) -> None:
