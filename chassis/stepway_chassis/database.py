@@ -57,6 +57,7 @@ class Database:
         metrics: Metrics | None = None,
     ) -> None:
         self.engine = engine(url, pool_size)
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._turns = Turns(pool_size)
         self._identity = Caller(service, Kind.SERVICE)
         self.cell = cell
@@ -143,10 +144,16 @@ class Database:
             await audit.record(tx, "DONE")
             return answer
 
-    async def ping(self) -> None:
+    @asynccontextmanager
+    async def outside(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that enters no site; each statement on it is a transaction of its own, and one round trip."""
         with translated():
-            async with self.engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
+            async with self._autocommit.connect() as connection:
+                yield connection
+
+    async def ping(self) -> None:
+        async with self.outside() as connection:
+            await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
         await self.engine.dispose()
