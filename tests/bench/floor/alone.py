@@ -7,7 +7,7 @@ from uuid import uuid4
 import asyncpg
 import nats.errors
 
-from tests.bench.floor.places import ADD_EVENT, ADD_REFERRAL, CONSUMER, PAYLOAD, STREAM, SUBJECT, connected
+from tests.bench.floor.places import ADD_EVENT, ADD_REFERRAL, CONSUMER, ENVELOPE, PAYLOAD, STREAM, SUBJECT, connected
 
 WINDOW = 64
 BATCH = 100
@@ -39,7 +39,7 @@ async def publish(nats_admin: tuple[str, str, str], count: int) -> float:
 
     async def one() -> None:
         async with window:
-            await jetstream.publish(SUBJECT, PAYLOAD, headers={"Nats-Msg-Id": str(uuid4())})
+            await jetstream.publish(SUBJECT, PAYLOAD, headers={**ENVELOPE, "Nats-Msg-Id": str(uuid4())})
 
     began = time.monotonic()
     await asyncio.gather(*(one() for _ in range(count)))

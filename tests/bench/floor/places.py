@@ -19,6 +19,8 @@ TABLES = """
 """
 ADD_REFERRAL = "INSERT INTO referral (id, site, body) VALUES ($1, $2, $3)"
 ADD_EVENT = "INSERT INTO outbox (event_id, payload) VALUES ($1, $2)"
+ENVELOPE = {f"ce-attribute{number}": "0193a5f0-0000-7000-8000-000000000000" for number in range(14)}
+"""As many headers as a real event has, and about as long: what has to be published, whoever does it."""
 PAYLOAD = b'{"referralId": "0193a5f0-0000-7000-8000-000000000000", "receivedAt": "2026-11-24T12:00:00.000000Z"}' * 2
 
 

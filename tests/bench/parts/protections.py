@@ -31,11 +31,15 @@ def measure(stand: Stand) -> Findings:
             for layer in _in_turn([*LAYERS], number):
                 _load(stand, variants[layer])
     stand.sql("stepway_intake", "DELETE FROM outbox WHERE published_at IS NULL")
-    costs = {layer: Figure(f"CPU of a call, without {layer}", "ms", each.costs) for layer, each in variants.items()}
-    rates = {layer: Figure(f"calls, without {layer}", "calls/s", each.rates) for layer, each in variants.items()}
+    costs = {layer: Figure(f"CPU of a call, {_name(layer)}", "ms", each.costs) for layer, each in variants.items()}
+    rates = {layer: Figure(f"calls, {_name(layer)}", "calls/s", each.rates) for layer, each in variants.items()}
     whole = costs[NOTHING]
     shares = [share(whole, costs[layer], name=f"share of {layer} in a call, %") for layer in LAYERS if layer != NOTHING]
     return Findings(shares, [*costs.values(), *rates.values()])
+
+
+def _name(layer: str) -> str:
+    return "whole" if layer == NOTHING else f"without {layer}"
 
 
 @contextmanager
