@@ -97,11 +97,18 @@ class Stand:
     @contextmanager
     def service(self, name: str, *module: str, label: str = "", **changes: str | None) -> Iterator[Process]:
         """A service that keeps a tenth of its traces, or what `module` runs in its place; None takes a setting away."""
-        port = self.platform.folder.port(label or name)
-        told = {**self.platform.environment(name), "STEPWAY_TRACE_RATIO": "0.1", "STEPWAY_LISTEN": f"127.0.0.1:{port}"}
+        told = {**self.platform.environment(name), "STEPWAY_TRACE_RATIO": "0.1"}
+        changes = {**self._own_ports(label, told), **changes} if label else changes
         told = {key: value for key, value in {**told, **changes}.items() if value is not None}
+        port = self.platform.folder.port(label or name)
         with self.running(label or name, *(module or (f"stepway_{name}",)), told=told, port=port) as process:
             yield process
+
+    def _own_ports(self, label: str, told: Mapping[str, str]) -> dict[str, str | None]:
+        """For a second process of a service, beside the first."""
+        others = [key for key in told if key.endswith("_LISTEN") and key != "STEPWAY_LISTEN"]
+        names = {"STEPWAY_LISTEN": label, **{key: f"{label}-{key}" for key in others}}
+        return {key: f"127.0.0.1:{self.platform.folder.port(port)}" for key, port in names.items()}
 
     @contextmanager
     def running(self, name: str, *module: str, told: Mapping[str, str], port: int = 0) -> Iterator[Process]:

@@ -3,6 +3,7 @@
 from tests.bench import pipelines
 from tests.bench.figures import Aim, Figure, Findings, ratio
 from tests.bench.floor import places
+from tests.bench.pipelines import REFERRALS
 from tests.bench.stand import FEW_SITES, Stand
 
 EVENTS = 3000
@@ -12,19 +13,19 @@ _BACKLOG = f"""
                         created_at)
     SELECT event, spread.site, aggregate_type, aggregate, 1, replace(subject, example.site, spread.site),
            (headers - 'traceparent') || jsonb_build_object('ce-id', event, 'Nats-Msg-Id', event), payload, now()
-      FROM (SELECT * FROM outbox LIMIT 1) AS example,
+      FROM (SELECT * FROM outbox WHERE {REFERRALS} LIMIT 1) AS example,
            (SELECT number, uuidv7() AS event, gen_random_uuid() AS aggregate
               FROM generate_series(1, {EVENTS}) AS number) AS made,
            LATERAL (SELECT 'site-' || lpad((number % {FEW_SITES})::text, 3, '0') AS site) AS spread"""
 _RELAYED = f"""
-    WITH last AS (SELECT published_at FROM outbox ORDER BY id DESC LIMIT {EVENTS}),
+    WITH last AS (SELECT published_at FROM outbox WHERE {REFERRALS} ORDER BY id DESC LIMIT {EVENTS}),
          marks AS (SELECT published_at, count(*) AS events FROM last GROUP BY published_at)
     SELECT (sum(events) - (SELECT events FROM marks ORDER BY published_at LIMIT 1))
            / extract(epoch FROM max(published_at) - min(published_at)) AS rate FROM marks"""  # from the first mark on
 _HANDLED = f"""
     SELECT count(*) / extract(epoch FROM max(handled_at) - min(handled_at)) AS rate
       FROM (SELECT handled_at FROM inbox ORDER BY handled_at DESC LIMIT {EVENTS}) AS last"""
-_UNPUBLISHED = "SELECT FROM outbox WHERE published_at IS NULL"
+_UNPUBLISHED = f"SELECT FROM outbox WHERE published_at IS NULL AND {REFERRALS}"
 _NONE = "SELECT WHERE false"
 
 
