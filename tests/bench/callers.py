@@ -20,16 +20,23 @@ WARM_UP_SECONDS = 0.3
 class Crowd:
     """Callers who work alike: `at` are the pairs of site and token that they take in turn.
 
-    `pause` is how many seconds each waits before it sends the next; `taken` are the seconds that each answer took,
-    without those of the warm-up, and `count` is how many answers there were with them.
+    `pause` is how many seconds each waits before it sends the next. `count` are all answers, `within` those of the time
+    that is measured; `taken` are the seconds that each took which came in it or later.
     """
 
     at: Sequence[tuple[str, str]]
     callers: int
     pause: float = 0.0
     taken: list[float] = field(default_factory=list)
+    within: int = 0
     count: int = 0
     refused: int = 0
+
+    def answered(self, sent: float, at: float, begins: float, ends: float) -> None:
+        self.count += 1
+        self.within += begins <= at <= ends
+        if at >= begins:  # also after the end: the slowest are not left out
+            self.taken.append(at - sent)
 
 
 async def call(address: str, method: str, crowds: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]:
@@ -43,7 +50,7 @@ async def call(address: str, method: str, crowds: dict[str, dict[str, Any]], sec
         await asyncio.gather(*callers)
     return {
         name: {
-            "rate": len(crowd.taken) / seconds,
+            "rate": crowd.within / seconds,
             "taken": crowd.taken,
             "count": crowd.count,
             "refused": crowd.refused,
@@ -65,7 +72,5 @@ async def _caller(invoke: Any, crowd: Crowd, begins: float, ends: float) -> None
                 raise
             crowd.refused += 1
         else:
-            crowd.count += 1
-            if begins <= sent and time.monotonic() <= ends:
-                crowd.taken.append(time.monotonic() - sent)
+            crowd.answered(sent, time.monotonic(), begins, ends)
         await asyncio.sleep(crowd.pause)
