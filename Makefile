@@ -5,7 +5,7 @@ BIN      := $(VENV)/bin
 PACKAGES := protos chassis services/intake services/scheduling services/care services/family services/notifications cli
 PROTOS   := $(shell find protos/stepway -name '*.proto')
 
-.PHONY: help demo up test unit check check-deploy soak lock protos catalogue clean
+.PHONY: help demo up test unit bench check check-deploy soak lock protos catalogue clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made here
@@ -22,6 +22,9 @@ test: check ## every rule once, on real servers
 
 unit: $(VENV)/dev.stamp ## the rules of the domain, without any server
 	$(BIN)/pytest -q tests/unit
+
+bench: $(VENV)/dev.stamp ## how fast it is, beside bare floors of the same run (<= 12 minutes); QUICK=1 for a glance, ONLY=part
+	@QUICK="$(QUICK)" ONLY="$(ONLY)" $(BIN)/python -m tests.bench
 
 soak: $(VENV)/dev.stamp ## the same tests, big counts and random seeds
 	STEPWAY_SOAK=1 $(BIN)/pytest -q tests

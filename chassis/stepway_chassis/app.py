@@ -1,6 +1,7 @@
 """Runs one service: everything it needs is opened in order, and closed in the reverse order within 15 seconds."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from stepway_chassis import dead_letters, logs, loops, retention, telemetry
+from stepway_chassis import dead_letters, logs, loops, outbox, retention, telemetry
 from stepway_chassis.broker import SITES, Broker
 from stepway_chassis.consumers import Consumers, Pace
 from stepway_chassis.contracts import ContractError
@@ -150,10 +151,12 @@ class Service:
         for rounds in self.rounds:
             self._tasks.start("rounds", rounds.run)
 
-    def _nudge(self) -> None:
-        self.relay.nudge()
+    def _nudge(self, work_left: set[str]) -> None:
+        if outbox.RELAY in work_left:
+            self.relay.nudge()
         for rounds in self.rounds:
-            rounds.nudge()
+            if rounds.name in work_left:
+                rounds.nudge()
 
     def _sites_changed(self, before: frozenset[str], sites: frozenset[str]) -> None:
         self.telemetry.metrics.serve(sites)
@@ -234,5 +237,6 @@ async def _until_told(service: Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     await service.start()
+    gc.freeze()  # what has been loaded lasts: no collection needs to look at it again
     await told.wait()
     await service.stop()

@@ -53,10 +53,11 @@ class Database:
         service: str,
         cell: str,
         pool_size: int = 10,
-        nudge: Callable[[], None] = lambda: None,
+        nudge: Callable[[set[str]], None] = lambda _: None,
         metrics: Metrics | None = None,
     ) -> None:
         self.engine = engine(url, pool_size)
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._turns = Turns(pool_size)
         self._identity = Caller(service, Kind.SERVICE)
         self.cell = cell
@@ -88,7 +89,7 @@ class Database:
             if tx and tx.audited:
                 self.unsealed.add(site)
         if tx and tx.work_left:
-            self._nudge()
+            self._nudge(tx.work_left)
 
     def taken_touched(self) -> set[str]:
         """The sites where something may have been committed through here since this was last asked."""
@@ -143,10 +144,16 @@ class Database:
             await audit.record(tx, "DONE")
             return answer
 
-    async def ping(self) -> None:
+    @asynccontextmanager
+    async def outside(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that enters no site; each statement on it is a transaction of its own, and one round trip."""
         with translated():
-            async with self.engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
+            async with self._autocommit.connect() as connection:
+                yield connection
+
+    async def ping(self) -> None:
+        async with self.outside() as connection:
+            await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -1,9 +1,10 @@
 """Who a caller is: tokens checked against a key set, and the token that this service calls others with."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ TRUSTED_ALGORITHMS = [ALGORITHM, "ES256", "RS256"]  # what OIDC issuers sign wit
 TOKEN_TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})  # what else a key has signed is no token
 LEEWAY = timedelta(seconds=10)
 SERVICE_TOKEN_LIFE = timedelta(minutes=5)
+REMEMBERED = 1024  # tokens, the oldest of which are forgotten first
 LAST_MOMENT = 1e11  # the year 5138
 SUBJECT = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SERVICE_MEMBER = "stepway_service"  # a key with this member speaks for that service and for nobody else
@@ -29,11 +31,28 @@ RETIRED_MEMBER = "stepway_retired"  # a key with this member opens the seals tha
 
 
 @dataclass(frozen=True)
+class Known:
+    """A token whose signature was checked: what it claims, and for whom it speaks while it is valid."""
+
+    claims: Mapping[str, Any]
+    caller: Caller
+
+
+@dataclass(frozen=True)
 class Trusted:
-    """The public keys that Stepway believes, and which of them speak for a service."""
+    """The public keys that Stepway believes, and which of them speak for a service.
+
+    `known` are tokens that these keys have signed, by their digest; with other keys each is checked anew.
+    """
 
     keys: KeySet
     service_of: Mapping[str, str | None]
+    known: dict[bytes, Known] = field(default_factory=dict)
+
+    def remember(self, digest: bytes, known: Known) -> None:
+        if len(self.known) >= REMEMBERED:
+            del self.known[next(iter(self.known))]
+        self.known[digest] = known
 
 
 def _trusted(text: str) -> Trusted:
@@ -57,10 +76,15 @@ class Verifier:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("TOKEN_MISSING", "Send metadata authorization: Bearer and a token.")
-        trusted = self._trusted.now()
+        trusted, digest = self._trusted.now(), hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        if known := trusted.known.get(digest):
+            self._check_claims(known.claims, now)
+            return known.caller
         header, claims = self._verified(token.strip(), trusted.keys)
         self._check_claims(claims, now)
-        return self._caller(claims, trusted.service_of.get(header.get("kid", "")))
+        caller = self._caller(claims, trusted.service_of.get(header.get("kid", "")))
+        trusted.remember(digest, Known(claims, caller))
+        return caller
 
     def _verified(self, token: str, keys: KeySet) -> tuple[dict[str, Any], dict[str, Any]]:
         try:
@@ -71,7 +95,7 @@ class Verifier:
             raise Unauthenticated("TOKEN_UNTRUSTED", "What was signed there is no token.")
         return dict(decoded.header), dict(decoded.claims)
 
-    def _check_claims(self, claims: dict[str, Any], now: datetime) -> None:
+    def _check_claims(self, claims: Mapping[str, Any], now: datetime) -> None:
         audience = claims.get("aud")
         if claims.get("iss") != self._issuer or self._audience not in (
             audience if isinstance(audience, list) else [audience]

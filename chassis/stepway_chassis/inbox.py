@@ -12,7 +12,11 @@ _CLAIM = text(
 )
 _HANDLED = text("SELECT 1 FROM inbox WHERE site = :site AND consumer = :consumer AND event_id = :event_id")
 _FORGIVE = text("DELETE FROM delivery_failure WHERE site = :site AND consumer = :consumer AND event_id = :event_id")
-_SETTLE = text("DELETE FROM dead_letter WHERE site = :site AND consumer = :consumer AND event_id = :event_id")
+_SETTLE = text(
+    "WITH failures AS"
+    " (DELETE FROM delivery_failure WHERE site = :site AND consumer = :consumer AND event_id = :event_id)"
+    " DELETE FROM dead_letter WHERE site = :site AND consumer = :consumer AND event_id = :event_id"
+)
 _COUNT = text(
     "INSERT INTO delivery_failure AS f (site, consumer, event_id, count, error_type)"
     " VALUES (:site, :consumer, :event_id, 1, :error_type)"
@@ -35,7 +39,6 @@ async def handled(tx: Tx, consumer: str, event_id: UUID) -> bool:
 async def settle(tx: Tx, consumer: str, event_id: UUID) -> None:
     """It is handled: forget its failures and its dead letter."""
     await tx.execute(_SETTLE, _key(tx, consumer, event_id))
-    await forgive(tx, consumer, event_id)
 
 
 async def forgive(tx: Tx, consumer: str, event_id: UUID) -> None:

@@ -15,7 +15,7 @@ from stepway_chassis.transaction import Tx
 
 FAILED_PAUSE = timedelta(seconds=3)
 LEASE = timedelta(seconds=15)  # after this long without word, another replica looks after the site
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 AT_ONCE = 4  # sites that one loop visits at the same time
 RESTART_SECONDS = 1.0
 
@@ -47,7 +47,7 @@ class Loop:
 async def wake(tx: Tx, loop: str, at: datetime) -> None:
     """Have `loop` visit this site at `at`, or earlier if it was to come earlier."""
     await tx.execute(_WAKE, {"site": tx.site.name, "loop": loop, "at": at})
-    tx.work_left = True
+    tx.work_left.add(loop)
 
 
 class Rounds:
@@ -56,6 +56,7 @@ class Rounds:
     def __init__(self, loop: Loop, database: Database) -> None:
         self._loop = loop
         self._database = database
+        self.name = loop.name
         self._nudged = asyncio.Event()
         self._visits: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -94,9 +95,8 @@ class Rounds:
 
     async def _take(self, room: int) -> list[tuple[str, str]]:
         mine = {"loop": self._loop.name, "cell": self._database.cell, "lease": LEASE, "room": room}
-        with translated():
-            async with self._database.engine.begin() as connection:
-                taken = (await connection.execute(_TAKE, mine)).all()
+        async with self._database.outside() as connection:
+            taken = (await connection.execute(_TAKE, mine)).all()
         for row in taken:
             self._database.metrics.late(self._loop.name, row.site, row.late)
         return [(row.site, row.lease) for row in taken]
@@ -118,11 +118,10 @@ class Rounds:
         """Come back after `pause`, here or in the cell that has the site; if that cannot be written, when the lease
         ends.
         """
-        with suppress(Refusal), translated():
-            async with self._database.engine.begin() as connection:
-                await connection.execute(
-                    _AGAIN, {"loop": self._loop.name, "site": site, "lease": lease, "pause": pause}
-                )
+        later = {"loop": self._loop.name, "site": site, "lease": lease, "pause": pause}
+        with suppress(Refusal):
+            async with self._database.outside() as connection:
+                await connection.execute(_AGAIN, later)
 
     async def _done(self, site: str, lease: str, again: datetime | None) -> None:
         with translated():

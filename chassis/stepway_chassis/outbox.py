@@ -16,21 +16,31 @@ from stepway_chassis.transaction import Tx
 
 PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')  # CloudEvents HTTP/NATS header rule
 
+RELAY = "relay"  # who takes it from here
+
 _PROPAGATOR = TraceContextTextMapPropagator()
-_ADVANCE = text(
-    "INSERT INTO event_head AS head (site, aggregate_type, aggregate_id, seq, last_by_type)"
-    " VALUES (:site, :type, :id, :n, '{}')"
-    " ON CONFLICT (site, aggregate_type, aggregate_id) DO UPDATE SET seq = head.seq + :n"
-    " RETURNING seq, last_by_type"
-)
-_REMEMBER = text(
-    "UPDATE event_head SET last_by_type = CAST(:last AS jsonb)"
-    " WHERE site = :site AND aggregate_type = :type AND aggregate_id = :id"
-)
-_INSERT = text(
-    "INSERT INTO outbox (event_id, site, aggregate_type, aggregate_id, aggregate_seq, subject, headers, payload,"
-    " created_at) VALUES (:event_id, :site, :type, :id, :seq, :subject, CAST(:headers AS jsonb), :payload, :at)"
-)
+_ANNOUNCE = text("""
+    WITH head AS (
+        INSERT INTO event_head AS head (site, aggregate_type, aggregate_id, seq, last_by_type)
+        VALUES (:site, :type, :id, :n, CAST(:last AS jsonb))
+        ON CONFLICT (site, aggregate_type, aggregate_id) DO UPDATE SET seq = head.seq + :n,
+            last_by_type = head.last_by_type
+                || (SELECT jsonb_object_agg(key, head.seq + value::bigint) FROM jsonb_each_text(CAST(:last AS jsonb)))
+        RETURNING new.seq - :n AS before, old.last_by_type
+    )
+    INSERT INTO outbox (event_id, site, aggregate_type, aggregate_id, aggregate_seq, subject, headers, payload,
+                        created_at)
+    SELECT event_id, :site, :type, :id, before + number, subject,
+           headers || jsonb_build_object(
+               'ce-sequence', lpad((before + number)::text, 20, '0'),
+               'ce-prevsequence', lpad(coalesce(before + previous, (last_by_type->>kind)::bigint, 0)::text, 20, '0')),
+           convert_to(payload, 'UTF8'), :at
+      FROM head,
+           ROWS FROM (jsonb_to_recordset(CAST(:events AS jsonb))
+                AS (event_id uuid, kind text, previous bigint, subject text, headers jsonb, payload text))
+           WITH ORDINALITY AS event (event_id, kind, previous, subject, headers, payload, number)
+     ORDER BY number""")
+"""Locks the head, numbers the events from there, and stores them in their order: in one round trip."""
 
 
 async def append(tx: Tx, *messages: Message, label: str) -> None:
@@ -45,28 +55,31 @@ async def append(tx: Tx, *messages: Message, label: str) -> None:
         chains.setdefault((rule.noun, UUID(getattr(message, rule.id_field))), []).append((rule, message))
     for (noun, aggregate), chain in sorted(chains.items()):
         await _append_chain(tx, noun, aggregate, chain, label)
-    tx.work_left = True
+    tx.work_left.add(RELAY)
 
 
 async def _append_chain(tx: Tx, noun: str, aggregate: UUID, chain: list[tuple[EventRule, Message]], label: str) -> None:
-    head = {"site": tx.site.name, "type": noun, "id": aggregate}
-    head_row = (await tx.execute(_ADVANCE, {**head, "n": len(chain)})).one()
-    seq, last_by_type = head_row.seq, head_row.last_by_type
-    rows = []
-    for number, (rule, message) in enumerate(chain, start=seq - len(chain) + 1):
+    last: dict[str, int] = {}
+    events = []
+    for number, (rule, message) in enumerate(chain, start=1):
         event_id = uuid7(tx.now)
-        headers = _headers(tx, rule, aggregate, event_id, number, last_by_type.get(rule.type, 0))
-        last_by_type[rule.type] = number
-        subject = f"evt.v1.{tx.site.name}.{label}.{rule.said_by(tx.service)}.{rule.token}"
-        rows.append(
-            {**head, "event_id": event_id, "seq": number, "subject": subject, "at": tx.now}
-            | {"headers": json.dumps(headers), "payload": MessageToJson(message, indent=None).encode()}
+        events.append(
+            {
+                "event_id": str(event_id),
+                "kind": rule.type,
+                "previous": last.get(rule.type),
+                "subject": f"evt.v1.{tx.site.name}.{label}.{rule.said_by(tx.service)}.{rule.token}",
+                "headers": _headers(tx, rule, aggregate, event_id),
+                "payload": MessageToJson(message, indent=None),
+            }
         )
-    await tx.execute(_REMEMBER, {**head, "last": json.dumps(last_by_type)})
-    await tx.execute(_INSERT, rows)
+        last[rule.type] = number
+    head = {"site": tx.site.name, "type": noun, "id": aggregate, "n": len(chain), "last": json.dumps(last)}
+    await tx.execute(_ANNOUNCE, {**head, "events": json.dumps(events), "at": tx.now})
 
 
-def _headers(tx: Tx, rule: EventRule, aggregate: UUID, event_id: UUID, number: int, previous: int) -> dict[str, str]:
+def _headers(tx: Tx, rule: EventRule, aggregate: UUID, event_id: UUID) -> dict[str, str]:
+    """All but the two numbers, which the statement adds."""
     attributes = {
         "ce-specversion": "1.0",
         "ce-id": str(event_id),
@@ -76,8 +89,6 @@ def _headers(tx: Tx, rule: EventRule, aggregate: UUID, event_id: UUID, number: i
         "ce-time": tx.now.isoformat().replace("+00:00", "Z"),
         "ce-datacontenttype": "application/json",
         "ce-dataschema": f"urn:stepway:{rule.type}",
-        "ce-sequence": f"{number:020d}",
-        "ce-prevsequence": f"{previous:020d}",
         "ce-partitionkey": str(aggregate),
         "ce-correlationid": tx.correlation or str(aggregate),
     }

@@ -31,7 +31,7 @@ def one(tx: Tx, table: Table, id: UUID) -> ColumnElement[bool]:
 async def add(tx: Tx, table: Table, record: Any, **more: Any) -> None:
     """Insert a dataclass whose fields are columns; `more` are the columns that it lacks."""
     own = {field.name: getattr(record, field.name) for field in fields(record)}
-    await tx.execute(insert_into(table).values(site=tx.site.name, **own, **more))
+    await tx.execute(insert_into(table), {"site": tx.site.name, **own, **more})
 
 
 async def save(tx: Tx, table: Table, record: Any, *changed: str) -> None:

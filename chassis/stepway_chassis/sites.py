@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from sqlalchemy import text
 
-from stepway_chassis.database import Database, translated
+from stepway_chassis.database import Database
 from stepway_chassis.errors import Refusal
 from stepway_chassis.logs import log
 
@@ -39,10 +39,9 @@ class Sites:
 
     async def _read(self) -> None:
         try:
-            with translated():
-                async with self._database.engine.connect() as connection:
-                    rows = await connection.execute(_MINE, {"cell": self._cell})
-                    found = frozenset(row.site for row in rows)
+            async with self._database.outside() as connection:
+                rows = await connection.execute(_MINE, {"cell": self._cell})
+                found = frozenset(row.site for row in rows)
         except Refusal as refusal:
             log.warning("sites.unread", reason=refusal.reason)
             return

@@ -43,8 +43,8 @@ class Tx:
     people: list[UUID] = field(default_factory=list)
     sought: list[UUID] = field(default_factory=list)  # whose record was found, whether or not it may be told of
     concerned: bool = False
+    work_left: set[str] = field(default_factory=set)  # who has something to do after the commit: loops, the relay
     audited: bool = False  # the sealer has something to do after the commit
-    work_left: bool = False  # the relay or a loop has something to do after the commit
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return await self.connection.execute(statement, parameters)

@@ -223,7 +223,7 @@ async def test_a_nudge_ends_the_wait_at_once(ledger: Ledger, monkeypatch: pytest
     monkeypatch.setattr(loops, "POLL_SECONDS", 60.0)
     visits = Visits(ledger)
     rounds = Rounds(visits.loop, ledger.database())
-    database = ledger.database(nudge=rounds.nudge)
+    database = ledger.database(nudge=lambda _: rounds.nudge())
     async with turning(rounds):
         await visits.wake(database, now())
         await visits.number(1)

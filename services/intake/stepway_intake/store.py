@@ -100,20 +100,17 @@ _with_patient = (
 async def add_referral(tx: Tx, received: Referral) -> None:
     site = tx.site.name
     who = received.patient
-    await tx.execute(
-        insert(patient).values(site=site, id=who.id, person=asdict(who.person), label=who.label, created_at=tx.now)
-    )
-    await tx.execute(
-        insert(referral).values(
-            site=site,
-            id=received.id,
-            patient_id=who.id,
-            status=received.status,
-            related_people=[asdict(related) for related in received.related_people],
-            reason=received.reason,
-            received_at=received.received_at,
-        )
-    )
+    known = {"id": who.id, "person": asdict(who.person), "label": who.label, "created_at": tx.now}
+    sent = {
+        "id": received.id,
+        "patient_id": who.id,
+        "status": received.status,
+        "related_people": [asdict(related) for related in received.related_people],
+        "reason": received.reason,
+        "received_at": received.received_at,
+    }
+    await tx.execute(insert(patient), {"site": site, **known})
+    await tx.execute(insert(referral), {"site": site, **sent})
 
 
 async def find_referral(tx: Tx, id: UUID) -> Referral:

@@ -1,0 +1,76 @@
+"""The load: callers who send referrals over gRPC, the same to the floor and to the real service."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any
+from uuid import uuid4
+
+import grpc
+
+from tests.network import a_referral
+
+TIMEOUT_SECONDS = 30.0
+WARM_UP_SECONDS = 0.3
+
+
+@dataclass
+class Crowd:
+    """Callers who work alike: `at` are the pairs of site and token that they take in turn.
+
+    `pause` is how many seconds each waits before it sends the next. `count` are all answers, `within` those of the time
+    that is measured; `taken` are the seconds that each took which came in it or later.
+    """
+
+    at: Sequence[tuple[str, str]]
+    callers: int
+    pause: float = 0.0
+    taken: list[float] = field(default_factory=list)
+    within: int = 0
+    count: int = 0
+    refused: int = 0
+
+    def answered(self, sent: float, at: float, begins: float, ends: float) -> None:
+        self.count += 1
+        self.within += begins <= at <= ends
+        if at >= begins:  # also after the end: the slowest are not left out
+            self.taken.append(at - sent)
+
+
+async def call(address: str, method: str, crowds: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """Load one address for so long; for each crowd its rate a second, its latencies and how often it was refused."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        invoke = channel.unary_unary(method)
+        working = {name: Crowd(**crowd) for name, crowd in crowds.items()}
+        begins = time.monotonic() + WARM_UP_SECONDS
+        ends = begins + seconds
+        callers = [_caller(invoke, each, begins, ends) for each in working.values() for _ in range(each.callers)]
+        await asyncio.gather(*callers)
+    return {
+        name: {
+            "rate": crowd.within / seconds,
+            "taken": crowd.taken,
+            "count": crowd.count,
+            "refused": crowd.refused,
+        }
+        for name, crowd in working.items()
+    }
+
+
+async def _caller(invoke: Any, crowd: Crowd, begins: float, ends: float) -> None:
+    request, places = a_referral(), cycle(crowd.at)
+    while (sent := time.monotonic()) < ends:
+        site, token = next(places)
+        request.request_id = str(uuid4())
+        metadata = (("authorization", f"Bearer {token}"), ("stepway-site", site))
+        try:
+            await invoke(request.SerializeToString(), metadata=metadata, timeout=TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+            crowd.refused += 1
+        else:
+            crowd.answered(sent, time.monotonic(), begins, ends)
+        await asyncio.sleep(crowd.pause)
