@@ -153,7 +153,6 @@ class Deliveries:
                 if first := await inbox.claim(tx, handler.name, event.id):
                     await handler.apply(tx, event, facts)
                     await audit.record(tx, "DONE")
-                await inbox.settle(tx, handler.name, event.id)
             self._measure(handler, event, first)
 
     def _measure(self, handler: Handler[Any], event: Event, first: bool) -> None:

@@ -6,16 +6,19 @@ from sqlalchemy import text
 
 from stepway_chassis.transaction import Tx
 
-_CLAIM = text(
-    "INSERT INTO inbox (site, consumer, event_id) VALUES (:site, :consumer, :event_id)"
-    " ON CONFLICT DO NOTHING RETURNING 1"
-)
 _HANDLED = text("SELECT 1 FROM inbox WHERE site = :site AND consumer = :consumer AND event_id = :event_id")
 _FORGIVE = text("DELETE FROM delivery_failure WHERE site = :site AND consumer = :consumer AND event_id = :event_id")
 _SETTLE = text(
     "WITH failures AS"
     " (DELETE FROM delivery_failure WHERE site = :site AND consumer = :consumer AND event_id = :event_id)"
     " DELETE FROM dead_letter WHERE site = :site AND consumer = :consumer AND event_id = :event_id"
+)
+_CLAIM = text(
+    "WITH failures AS"
+    " (DELETE FROM delivery_failure WHERE site = :site AND consumer = :consumer AND event_id = :event_id), letter AS"
+    " (DELETE FROM dead_letter WHERE site = :site AND consumer = :consumer AND event_id = :event_id)"
+    " INSERT INTO inbox (site, consumer, event_id) VALUES (:site, :consumer, :event_id)"
+    " ON CONFLICT DO NOTHING RETURNING 1"
 )
 _COUNT = text(
     "INSERT INTO delivery_failure AS f (site, consumer, event_id, count, error_type)"
@@ -26,7 +29,7 @@ _COUNT = text(
 
 
 async def claim(tx: Tx, consumer: str, event_id: UUID) -> bool:
-    """Whether this event is still to be handled by this consumer."""
+    """Whether this event is still to be handled by this consumer; its failures and its dead letter are forgotten."""
     row = await tx.execute(_CLAIM, _key(tx, consumer, event_id))
     return row.first() is not None
 
