@@ -136,7 +136,15 @@ class Service:
         own = [dead_letters.retrying(self.database, deliveries, handlers), retention.forgetting(self.keeper)]
         self.rounds = [Rounds(loop, self.database) for loop in (*wiring.loops, *own)]
         keys, signer = Watched(settings.jwks_file, SealKeys).now, Signer(settings.service_key_file)
-        self.sealer = Sealer(self.database, self.keeper, signer, keys, self.now, seconds=settings.seal_seconds)
+        self.sealer = Sealer(
+            self.database,
+            self.keeper,
+            signer,
+            keys,
+            self.now,
+            seconds=settings.seal_seconds,
+            served=lambda: self.sites.known,
+        )
         gauges = (dead_letters.WAITING, *wiring.gauges)
         self.counting = Counting(self.database, gauges, seconds=settings.counts_seconds)
         self.sites = Sites(self.database, settings.cell, settings.sites_seconds, self._sites_changed)
@@ -145,7 +153,7 @@ class Service:
     def _start_tasks(self) -> None:
         self._relaying = self._tasks.start("relay", self.relay.run)
         self._sealing = self._tasks.start("sealer", self.sealer.run)
-        self._tasks.start("sites", self.sites.run)
+        self._reading = self._tasks.start("sites", self.sites.run)
         self._tasks.start("counts", self.counting.run)
         self._tasks.start("ready", self._tell_readiness)
         for rounds in self.rounds:
@@ -193,6 +201,7 @@ class Service:
         """Say no, stop pulling, finish what was begun, seal it, publish what was committed, close."""
         grace = self.settings.drain_seconds
         await self.server.leaving()
+        self._reading.cancel()  # no lane opens any more
         background = (self.consumers.stop(), *(rounds.stop() for rounds in self.rounds))
         await asyncio.gather(self.server.stop(grace), _at_most(grace, asyncio.gather(*background)))
         self.sealer.stop()

@@ -74,6 +74,7 @@ class Consumers:
         self._pace = pace
         self._metrics = metrics
         self._lanes: dict[tuple[str, bool], Lane] = {}
+        self._stopped: list[Lane] = []
         self._tasks = Tasks()
 
     def serve(self, sites: frozenset[str]) -> None:
@@ -85,6 +86,7 @@ class Consumers:
         for (site, urgent), lane in list(self._lanes.items()):
             if site not in sites:
                 lane.stop()
+                self._stopped = [each for each in self._stopped if each.busy] + [lane]
                 del self._lanes[site, urgent]
 
     def _open(self, site: str, urgent: bool) -> None:
@@ -106,7 +108,7 @@ class Consumers:
 
     async def stop(self) -> None:
         """Pull nothing more, and finish what is in flight."""
-        lanes = list(self._lanes.values())
+        lanes = [*self._lanes.values(), *self._stopped]
         for lane in lanes:
             lane.stop()
         await asyncio.gather(*(lane.drained() for lane in lanes))
@@ -142,6 +144,10 @@ class Lane:
 
     def stop(self) -> None:
         self._stopping.set()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._in_flight)
 
     async def drained(self) -> None:
         if self._in_flight:

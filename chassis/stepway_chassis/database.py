@@ -71,7 +71,7 @@ class Database:
         """A transaction inside `site`, on behalf of `call`, or of the service itself; sites take turns.
 
         What the service does of itself to somebody's record is audited as done; whoever answers a call audits it.
-        Raises NotFound (SITE_UNKNOWN) and Unavailable (WRONG_CELL, SITE_DRAINING, DATABASE_UNAVAILABLE).
+        Raises NotFound (SITE_UNKNOWN) and Unavailable (WRONG_CELL, SITE_DRAINING, BUSY, DATABASE_UNAVAILABLE).
         """
         tx: Tx | None = None
         try:

@@ -56,8 +56,10 @@ class Trusted:
 
 
 def _trusted(text: str) -> Trusted:
-    keys = [key for key in json.loads(text)["keys"] if not key.get(RETIRED_MEMBER)]
-    return Trusted(KeySet.import_key_set({"keys": keys}), {key["kid"]: key.get(SERVICE_MEMBER) for key in keys})
+    """Of a key set: its named keys that are not retired; there may be none, and then nobody is trusted."""
+    keys = [key for key in json.loads(text)["keys"] if "kid" in key and not key.get(RETIRED_MEMBER)]
+    known = KeySet.import_key_set({"keys": keys}) if keys else KeySet([])
+    return Trusted(known, {key["kid"]: key.get(SERVICE_MEMBER) for key in keys})
 
 
 class Verifier:

@@ -25,7 +25,8 @@ _WAKE = text(
 )
 _TAKE = text(
     "UPDATE work SET due_at = now() + CAST(:lease AS interval) WHERE (loop, site) IN (SELECT loop, site FROM work"
-    " WHERE loop = :loop AND due_at <= now() AND site IN (SELECT site FROM site WHERE cell = :cell)"
+    " WHERE loop = :loop AND due_at <= now()"
+    " AND site IN (SELECT site FROM site WHERE cell = :cell AND state = 'active')"
     " ORDER BY due_at LIMIT :room FOR UPDATE SKIP LOCKED)"
     " RETURNING site, xmin::text AS lease, extract(epoch FROM now() - old.due_at)::float8 AS late"
 )
@@ -135,18 +136,19 @@ class Tasks:
     """Long-lived tasks under one roof: one that fails is logged and started again."""
 
     def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         task = asyncio.create_task(_kept_alive(name, work), name=name)
-        self._tasks.append(task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return task
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _kept_alive(name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -25,6 +25,7 @@ SHARDS = 16
 LOCKS = 7261  # the namespace of the relay's advisory locks
 LIVE = 99  # held, shared, by every live relay
 BATCH = 500
+COUNTED = 10_000  # of each site: what waits beyond is not counted, so that looking at a backlog stays cheap
 CHAINS_IN_FLIGHT = 64
 BEAT_SECONDS = 2.0
 BALANCE_SECONDS = 1.0
@@ -35,12 +36,13 @@ _REFUSED = (BadRequestError, MaxPayloadError, BadSubjectError, BadHeaderError)  
 _AWAY = (nats.errors.Error, TimeoutError, OSError)
 _DATABASE_GONE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
-_UNPUBLISHED = """
+_SITES = """
     WITH RECURSIVE waiting (site) AS (
         (SELECT site FROM outbox WHERE published_at IS NULL ORDER BY site LIMIT 1)
         UNION ALL
         SELECT (SELECT site FROM outbox AS o WHERE published_at IS NULL AND o.site > w.site ORDER BY site LIMIT 1)
-          FROM waiting AS w WHERE w.site IS NOT NULL)
+          FROM waiting AS w WHERE w.site IS NOT NULL)"""
+_UNPUBLISHED = f"""{_SITES}
     SELECT oldest.* FROM waiting AS w CROSS JOIN LATERAL (
         SELECT id, event_id, site, aggregate_type, aggregate_id, subject, headers, payload, created_at
           FROM outbox AS o
@@ -48,7 +50,7 @@ _UNPUBLISHED = """
                SELECT FROM outbox_blocked AS b WHERE b.site = o.site
                   AND b.aggregate_type = o.aggregate_type AND b.aggregate_id = o.aggregate_id)
          ORDER BY id LIMIT greatest(1, $2 / (SELECT count(*) FROM waiting WHERE site IS NOT NULL))) AS oldest
-     ORDER BY row_number() OVER (PARTITION BY oldest.site ORDER BY oldest.id), oldest.id"""
+     ORDER BY row_number() OVER (PARTITION BY oldest.site ORDER BY oldest.id), oldest.id"""  # noqa: S608
 """The oldest of each site, the sites in turn: a backlog of one holds up no other."""
 _MARK = """
     UPDATE outbox SET published_at = now(), stream_seq = sent.seq, attempts = attempts + 1, last_error = NULL
@@ -57,14 +59,17 @@ _FAILED = "UPDATE outbox SET attempts = attempts + 1, last_error = $2 WHERE id =
 _BLOCK = """
     INSERT INTO outbox_blocked (site, aggregate_type, aggregate_id, event_id, reason, blocked_at)
     VALUES ($1, $2, $3, $4, $5, now()) ON CONFLICT DO NOTHING"""
-_WAITING = """
+_WAITING = f"""{_SITES}
     SELECT site, sum(unpublished)::int AS unpublished, min(oldest) AS oldest, sum(blocked)::int AS blocked FROM (
-           SELECT site, count(*) AS unpublished, min(created_at) AS oldest, 0 AS blocked FROM outbox
-            WHERE shard = ANY($1::smallint[]) AND published_at IS NULL GROUP BY site
+           SELECT w.site, count(*) AS unpublished, min(first.created_at) AS oldest, 0 AS blocked
+             FROM waiting AS w CROSS JOIN LATERAL (
+                  SELECT created_at FROM outbox AS o
+                   WHERE o.site = w.site AND shard = ANY($1::smallint[]) AND published_at IS NULL
+                   ORDER BY id LIMIT $2) AS first GROUP BY w.site
             UNION ALL
            SELECT site, 0, NULL, count(*) FROM outbox_blocked
             WHERE hashtextextended(aggregate_type || '/' || aggregate_id::text, 0) & 15 = ANY($1) GROUP BY site)
-     GROUP BY site"""
+     GROUP BY site"""  # noqa: S608
 _LIVE_RELAYS = """
     SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted
        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -136,9 +141,9 @@ class Relay:
             last_round = self._stopping
             self._nudged.clear()
             await session.balance()
-            await self._look(session)
             rows = await session.unpublished()
             moved, refused = await self._publish(session, rows) if rows else (0, False)
+            await self._look(session)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS) if refused else self._poll_seconds
             if last_round and not moved:
                 return
@@ -304,7 +309,7 @@ class _Session:
         if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return None
         self._looked_at = time.monotonic()
-        return [Waiting(**row) for row in await self._fetch(_WAITING, sorted(self.shards))]
+        return [Waiting(**row) for row in await self._fetch(_WAITING, sorted(self.shards), COUNTED)]
 
     async def mark(self, sent: Mapping[int, int]) -> None:
         if sent:

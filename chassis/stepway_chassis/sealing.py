@@ -1,7 +1,8 @@
 """Seals the audit: numbers and chains the rows of each site, signs how far it got, and announces that."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from stepway_chassis.times import to_proto
 from stepway_chassis.transaction import Tx
 
 ACTION = "seal"
+LOOK_AROUND_SECONDS = 300.0  # what no process of ours noted, such as an operator's look at the audit, waits so long
 BATCH = 1000
 NOT_OURS = frozenset({"SITE_UNKNOWN", "WRONG_CELL"})  # whoever runs the site by now seals what we left there
 
@@ -47,9 +49,13 @@ class Sealer:
         now: Callable[[], datetime],
         *,
         seconds: float,
+        served: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        """`written` knows which sites were written to; `keeper` may number rows; `keys` are those of the moment."""
+        """`written` knows which sites were written to; `keeper` may number rows; `keys` and `served` sites are those of
+        the moment.
+        """
         self._unsealed = written.unsealed
+        self._served = served
         self._keeper = keeper
         self._signer = signer
         self._keys = keys
@@ -66,9 +72,13 @@ class Sealer:
 
     async def run(self) -> None:
         """Seal until stopped, and once more after that."""
+        looked_at = time.monotonic()
         while not self._told_to_stop.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._told_to_stop.wait(), self._seconds)
+            if time.monotonic() - looked_at > LOOK_AROUND_SECONDS:
+                looked_at = time.monotonic()
+                self._unsealed.update(self._served())
             await self._round()
 
     async def _round(self) -> None:

@@ -5,6 +5,8 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from stepway_chassis.errors import Unavailable
+
 
 class Turns:
     """`at_once` places that sites take in turn.
@@ -21,7 +23,7 @@ class Turns:
 
     @asynccontextmanager
     async def taken(self, site: str, *, within: float | None = None) -> AsyncIterator[None]:
-        """Raises TimeoutError when no place came free for `within` seconds."""
+        """Raises Unavailable (BUSY) when no place came free for `within` seconds."""
         await self._take(site, within)
         try:
             yield
@@ -37,12 +39,18 @@ class Turns:
         try:
             async with asyncio.timeout(within):
                 await place
-        except (asyncio.CancelledError, TimeoutError):
-            if place.cancelled():
-                self._leave(site, place)
-            else:  # it was given just before
-                self._give(site)
+        except TimeoutError:
+            self._gave_up(site, place)
+            raise Unavailable("BUSY", "Others are at work here; ask again.") from None
+        except asyncio.CancelledError:
+            self._gave_up(site, place)
             raise
+
+    def _gave_up(self, site: str, place: asyncio.Future[None]) -> None:
+        if place.cancelled():
+            self._leave(site, place)
+        else:  # it was given just before
+            self._give(site)
 
     def _may(self, site: str) -> bool:
         return self._free > 0 and self._held[site] < self._most

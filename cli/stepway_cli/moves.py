@@ -14,7 +14,7 @@ TRIES = 40  # together longer than the longest transaction, which the server end
 
 _FIND = "SELECT cell, state, epoch FROM site WHERE site = $1"
 _DRAIN = "UPDATE site SET state = 'draining' WHERE site = $1"
-_REOPEN = "UPDATE site SET state = 'active' WHERE site = $1"
+_REOPEN = "UPDATE site SET state = 'active' WHERE site = $1 AND epoch = $2"
 _WAIT = "SELECT pg_advisory_xact_lock(hashtextextended('site/' || $1, 0))"  # for all who are inside the site
 _HAND_OVER = "UPDATE site SET cell = $2, state = 'active', epoch = epoch + 1 WHERE site = $1 RETURNING epoch"
 
@@ -39,17 +39,17 @@ async def move(url: str, site: str, cell: str) -> Moved:
             raise SiteError(f"{site}: no such site; `stepway sites list` has them")
         if (found["cell"], found["state"]) == (cell, "active"):
             return Moved(site, cell, cell, found["epoch"])
-        epoch = await _handed_over(connection, site, cell) or await _drained(connection, site, cell)
+        epoch = await _handed_over(connection, site, cell) or await _drained(connection, site, cell, found["epoch"])
         return Moved(site, found["cell"], cell, epoch)
 
 
-async def _drained(connection: asyncpg.Connection, site: str, cell: str) -> int:
+async def _drained(connection: asyncpg.Connection, site: str, cell: str, before: int) -> int:
     await connection.execute(_DRAIN, site)
     for _ in range(TRIES):
         if epoch := await _handed_over(connection, site, cell):
             return epoch
         await asyncio.sleep(0.1)
-    await connection.execute(_REOPEN, site)
+    await connection.execute(_REOPEN, site, before)
     raise SiteError(f"{site}: somebody stays inside; nothing was moved, and the site is open where it was")
 
 

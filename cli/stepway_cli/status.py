@@ -57,6 +57,8 @@ class Row:
     @property
     def faults(self) -> Iterator[str]:
         """The fields that are not well; an open sign of danger is the clinic's work, and no fault."""
+        if self.state != "active":
+            yield "state"
         if self.lag is None:
             yield "lag"
         yield from (name for name in ("blocked", "dead_letters") if getattr(self, name))

@@ -11,6 +11,7 @@ from stepway_chassis.settings import Settings, read
 from stepway_cli import secret_files
 from stepway_cli.secret_files import SecretsExist
 from stepway_cli.services import SERVICES
+from stepway_cli.tokens import KeyFolder
 from stepway_intake.settings import IntakeSettings
 from stepway_notifications.settings import NotificationsSettings
 from tests.data import REPOSITORY
@@ -104,6 +105,15 @@ def test_nats_lets_each_service_say_only_what_is_its_own(secrets: Path) -> None:
     assert "sync_interval: always" in configuration
     for service in SERVICES:
         assert f'"evt.v1.*.*.{service}.>"' in configuration
+
+
+def test_a_key_that_is_rotated_can_still_be_read_by_the_containers(tmp_path: Path) -> None:
+    secret_files.make(tmp_path / "secrets")
+    keys = KeyFolder(tmp_path / "secrets" / "keys")
+    before = {file.name: file.stat().st_mode for file in keys.path.iterdir()}
+    keys.rotate("care", believed=lambda: None)
+    keys.retire("care")
+    assert {file.name: file.stat().st_mode for file in keys.path.iterdir()} == before
 
 
 def test_prometheus_scrapes_every_service_where_it_answers(secrets: Path) -> None:

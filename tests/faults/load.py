@@ -64,9 +64,13 @@ class Load:
             self._tickets.release()
 
     async def under_way(self, acknowledged: int, *, within: float = 90.0) -> None:
-        """Until so many more commands were acknowledged."""
+        """Until so many more commands were acknowledged, or none is left."""
         target = self.acknowledged + acknowledged
-        await self._wait(lambda: self.acknowledged >= target, within, f"{acknowledged} acknowledged commands")
+
+        def reached() -> bool:
+            return self.acknowledged >= target or self._done >= self._issued
+
+        await self._wait(reached, within, f"{acknowledged} acknowledged commands")
 
     async def finished(self, *, within: float = 180.0) -> None:
         await self._wait(lambda: self._done >= self._issued, within, "the end of all commands")

@@ -15,6 +15,7 @@ from tests.faults.commands import Commands
 from tests.faults.conftest import CELLS
 from tests.faults.stage import Stage
 from tests.network import NORTHSIDE, Network
+from tests.shell import stepway
 from tests.waiting import until
 
 MOVES = 60 if SOAK else 10
@@ -38,7 +39,16 @@ async def test_row_24_a_site_moves_between_cells_under_load(stage: Stage, seed: 
             await load.under_way(SHARE // 4)
             cell = ("west", "shared")[turn % 2]
             await asyncio.gather(*(stage.move(NORTHSIDE, service, cell) for service in stage.platform.services))
+        load.issue(SHARE)
+        done = await asyncio.to_thread(
+            stepway, stage.network, "sites", "move", NORTHSIDE, "--service", "intake", "--cell", "west"
+        )
+        assert "intake: northside is in cell west" in done.stdout, done.stderr
         await load.finished()
+        shown = await asyncio.to_thread(stepway, stage.network, "status", "--site", NORTHSIDE)
+        assert [line.split()[:3] for line in shown.stdout.splitlines() if " west " in line] == [
+            [NORTHSIDE, "intake", "west"]
+        ]
 
 
 @pytest.mark.parametrize("service", ["intake", "notifications"])

@@ -111,7 +111,11 @@ def _an_aggregate_is_parked(_: History, seen: Observed) -> None:
 
 @breaking("its events lie in the stream as [2, 1]")
 def _two_events_of_one_aggregate_are_swapped(_: History, seen: Observed) -> None:
-    second = next(index for index, event in enumerate(seen.stream) if event.sequence == 2)
+    second = next(
+        index
+        for index, event in enumerate(seen.stream)
+        if event.sequence == 2 and "/audit_chain/" not in event.aggregate
+    )
     first = next(index for index, event in enumerate(seen.stream) if event.aggregate == seen.stream[second].aggregate)
     seen.stream[first], seen.stream[second] = seen.stream[second], seen.stream[first]
 

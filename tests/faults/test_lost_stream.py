@@ -28,6 +28,7 @@ async def test_row_7_the_whole_store_is_lost_and_the_outboxes_fill_another(
             await load.under_way(rng.randint(5, SHARE // 3))
             await stage.stop("nats")
             stage.platform.nats.wipe()
+            load.issue(SHARE // 2)
             await load.under_way(SHARE // 4)
             await stage.start("nats")
             stage.history.restored = 0

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 import nats
@@ -17,9 +18,10 @@ from nats.aio.msg import Msg
 
 from stepway.intake.v1.events_pb2 import AssessmentCompleted
 from stepway_chassis import outbox, telemetry
+from stepway_chassis import relay as relay_module
 from stepway_chassis.app import utc_now
 from stepway_chassis.broker import Broker
-from stepway_chassis.database import Database
+from stepway_chassis.database import Database, json_connection
 from stepway_chassis.relay import LOCKS, SHARDS, Relay
 from stepway_cli.local.process import Process
 from tests.conftest import SOAK
@@ -38,6 +40,14 @@ _HELD = f"""
        AND classid = {LOCKS} AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
      GROUP BY pid ORDER BY n"""
 _UNPUBLISHED = "SELECT id FROM outbox WHERE published_at IS NULL"
+_BACKLOG = """
+    INSERT INTO outbox
+           (event_id, site, aggregate_type, aggregate_id, aggregate_seq, subject, headers, payload, created_at,
+            published_at)
+    SELECT uuidv7(), 'site-' || n % 50, 'referral', uuidv7(), 1, 'nowhere', '{}', '', now(),
+           CASE WHEN n > 5000 THEN now() END
+      FROM generate_series(1, 50000) AS n;
+    ANALYZE outbox"""
 IDLE_SECONDS = 10.0  # after this long without word the server ends a relay's session
 
 
@@ -116,6 +126,11 @@ class Bench:
 
     async def published(self) -> bool:
         return not self.apart.rows("intake", _UNPUBLISHED)
+
+    async def explained(self, query: str, *arguments: Any) -> str:
+        """How the server would go about it, asked as the role `relay`."""
+        async with json_connection(self.apart.url("intake", "relay")) as connection:
+            return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {query}", *arguments))
 
     async def in_stream(self) -> dict[str, list[int]]:
         """The sequence numbers of each aggregate, as they lie in the stream."""
@@ -282,6 +297,13 @@ async def test_the_backlog_of_one_site_holds_up_no_other(bench: Bench) -> None:
         await until(bench.published)
     print(f"\nthe newest of a quiet site was published while {left} of 3000 older ones of another waited")
     assert left > 1000
+
+
+async def test_with_a_backlog_at_many_sites_the_relay_reads_by_its_index(bench: Bench) -> None:
+    bench.apart.sql("intake", _BACKLOG)
+    explained = await bench.explained(relay_module._UNPUBLISHED, list(range(SHARDS)), relay_module.BATCH)
+    assert "outbox_waiting" in explained, explained
+    assert "Seq Scan on outbox" not in explained
 
 
 async def test_a_stream_that_is_away_parks_nothing_however_much_waits(bench: Bench) -> None:

@@ -11,11 +11,13 @@ from uuid import uuid4
 import nats
 import pytest
 
-from stepway_chassis import loops, telemetry
+from stepway_chassis import loops, outbox, telemetry
 from stepway_chassis.app import Service, utc_now
 from stepway_chassis.broker import SITES
 from stepway_chassis.database import Database
+from stepway_chassis.deliveries import Handler
 from stepway_chassis.errors import Unavailable
+from stepway_chassis.events import Event
 from stepway_chassis.identity import Bearer
 from stepway_chassis.loops import Rounds
 from stepway_chassis.rpc.client import Peers
@@ -26,7 +28,7 @@ from stepway_cli.moves import Moved, move
 from stepway_cli.sites import SiteError, listed
 from stepway_cli.spreading import spread
 from tests.integration.test_loops import Visits, turning
-from tests.ledger import NOTE, Decide, Ledger, a_note, an_app, said
+from tests.ledger import NOTE, SITE, Decide, Ledger, a_note, an_app, message, noted, said
 from tests.waiting import until
 
 NEVER = "3600"  # seconds: a reading that comes by itself would come too late for any test
@@ -263,3 +265,55 @@ async def test_what_a_loop_had_taken_is_done_by_the_other_cell_without_a_wait(le
             await later.number(1)
             assert time.monotonic() - at < loops.FAILED_PAUSE.total_seconds()
     assert later.sites == [site]
+
+
+async def test_a_site_that_holds_all_it_may_leaves_a_place_for_another(ledger: Ledger, site: str) -> None:
+    database = ledger.database(pool_size=4)
+    async with AsyncExitStack() as held:
+        for _ in range(3):
+            await held.enter_async_context(database.transaction(site, "test"))
+        late = asyncio.create_task(entered(database, site))
+        async with asyncio.timeout(2):
+            await entered(database, SITE)
+        assert not late.done()
+    await late
+
+
+async def test_who_waits_too_long_for_a_place_hears_that_others_are_at_work(
+    ledger: Ledger, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepway_chassis.database.PLACE_SECONDS", 0.05)
+    database = ledger.database(pool_size=1)
+    async with database.transaction(site, "test"):
+        assert (await refusal(database, SITE)).reason == "BUSY"
+
+
+async def test_the_events_of_a_busy_site_hold_up_no_other(ledger: Ledger, site: str) -> None:
+    """One site has more events to handle than there are workers, and each takes as long as the test likes."""
+    let_go, heard = asyncio.Event(), []
+
+    async def hear(_: Tx, event: Event, __: None) -> None:
+        heard.append(event.site)
+        if event.site == site:
+            await let_go.wait()
+
+    async def held() -> bool:
+        return heard.count(site) > 2
+
+    async def passed() -> bool:
+        return SITE in heard
+
+    handler: Handler[Any] = Handler(f"heard {site}", message("Noted"), hear, "only a test")
+    told = ledger.environment(sites_seconds="0.2")
+    async with running(an_app(saying("shared"), handlers=[handler]), told):
+        await announced(ledger, site, 30)
+        await until(held)
+        await announced(ledger, SITE, 1)
+        await until(passed, within=5)
+        let_go.set()
+
+
+async def announced(ledger: Ledger, site: str, count: int) -> None:
+    async with ledger.database().transaction(site, "test") as tx:
+        for _ in range(count):
+            await outbox.append(tx, noted(uuid4()), label="general")

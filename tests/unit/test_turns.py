@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from stepway_chassis.errors import Unavailable
 from stepway_chassis.turns import Turns
 
 
@@ -140,8 +141,9 @@ async def test_no_place_is_lost_or_made_whoever_comes_and_goes(seed: int) -> Non
 async def test_who_has_waited_long_enough_is_told_and_leaves_the_line() -> None:
     turns = Turns(1)
     async with turns.taken("a"):
-        with pytest.raises(TimeoutError):
+        with pytest.raises(Unavailable) as refused:
             async with turns.taken("b", within=0.01):
                 pass
+    assert refused.value.reason == "BUSY"
     async with asyncio.timeout(1), turns.taken("c"):
         pass

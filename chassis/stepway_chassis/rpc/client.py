@@ -1,5 +1,6 @@
 """Calls to other services: trace, site, identity and the time that is left travel along, and refusals come back."""
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -44,10 +45,10 @@ class Peers:
         Raises what the other service refused with, Unavailable when it does not answer, PeerFailed for its defects.
         """
         peer = rpc.split(".")[1]
-        asked = [self._last.get((peer, site)) or self._address(peer)]
+        asked, until = [self._last.get((peer, site)) or self._address(peer)], time.monotonic() + _seconds()
         while True:
             try:
-                answer = await self._ask(asked[-1], rpc, request, site)
+                answer = await self._ask(asked[-1], rpc, request, site, max(0.001, until - time.monotonic()))
             except Unavailable as refusal:
                 elsewhere = self._elsewhere(peer, refusal, asked)
                 if elsewhere is None:
@@ -75,7 +76,7 @@ class Peers:
             return next((address for address in others if address not in asked), None)
         return None
 
-    async def _ask(self, address: str, rpc: str, request: Message, site: str) -> Any:
+    async def _ask(self, address: str, rpc: str, request: Message, site: str, seconds: float) -> Any:
         service, method = rpc.split("/")
         rule = self._rules.setdefault(service, rules_of(service))[method]
         invoke = self._channel(address).unary_unary(
@@ -84,7 +85,7 @@ class Peers:
         with self._telemetry.rpc_client(rpc, service.split(".")[1]) as span:
             metadata = tuple({**self._telemetry.inject(), **self._credentials(site)}.items())
             try:
-                answer = await invoke(request, metadata=metadata, timeout=_seconds())
+                answer = await invoke(request, metadata=metadata, timeout=seconds)
             except grpc.aio.AioRpcError as error:
                 refusal = from_error(error)
                 span.ended(error.code().name, getattr(refusal, "reason", ""))

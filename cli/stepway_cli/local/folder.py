@@ -91,11 +91,13 @@ class RunFolder:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file at once, readable by its owner only."""
+    """Replace a file at once: a new one is readable by its owner only, an old one by whom it was."""
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+    new.chmod(mode)
     new.replace(path)
 
 
