@@ -206,8 +206,8 @@ class Ledger:
         return self._open[-1]
 
     async def close(self) -> None:
-        for database in self._open:
-            await database.close()
+        while self._open:
+            await self._open.pop().close()
 
     @asynccontextmanager
     async def transaction(self, database: Database, site: str = SITE) -> AsyncIterator[Tx]:

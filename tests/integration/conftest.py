@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from tests.ledger import Ledger
@@ -15,3 +16,11 @@ async def ledger(network: Network) -> AsyncIterator[Ledger]:
     await made.create()
     yield made
     await made.close()
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def _connections_given_back(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """The server has a limited number of them, and a test of the ledger opens several pools."""
+    yield
+    if "ledger" in request.fixturenames:
+        await request.getfixturevalue("ledger").close()
