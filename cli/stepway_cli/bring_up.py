@@ -37,9 +37,9 @@ async def prepare(platform: Platform, records: Iterable[SiteRecord]) -> set[str]
     return {cell for cell in in_use if not cell.endswith("@shared")}
 
 
-def bring_up(platform: Platform, records: Iterable[SiteRecord]) -> None:
-    """With every cell that has a site."""
+def bring_up(platform: Platform, records: Iterable[SiteRecord], *more: str) -> None:
+    """With every cell that has a site, and these."""
     platform.start()
-    in_use = asyncio.run(prepare(platform, list(records)))
-    platform.cells = tuple(sorted({*platform.cells, *in_use}))
-    platform.start_services(*platform.services, *sorted(in_use))
+    wanted = asyncio.run(prepare(platform, list(records))) | set(more)
+    platform.cells = tuple(sorted({*platform.cells, *wanted}))
+    platform.start_services(*platform.services, *sorted(wanted))

@@ -94,17 +94,17 @@ def status_json(seen: Status) -> dict[str, Any]:
 
 
 def _part(part: Part) -> Text:
-    return Text(f"{part.name:15}").append(part.says, "" if part.well else "red")
+    return Text(f"{part.name:22} ").append(part.says if part.well else f"! {part.says}", "" if part.well else "red")
 
 
 def _row(row: Row) -> Text:
     faults = set(row.faults)
-    return Text("  ").join(_cell(name, value, name in faults) for name, value in asdict(row).items())
+    told = asdict(row) | ({} if row.service == "intake" else {"open_risk_flags": "-"})
+    return Text("  ").join(_cell(name, value, name in faults) for name, value in told.items())
 
 
 def _cell(name: str, value: Any, fault: bool) -> Text:
-    unknown = "-" if name == "open_risk_flags" else "?"
-    shown = unknown if value is None else f"{value:.0f} s" if name == "oldest_seconds" else str(value)
+    shown = "?" if value is None else f"{value:.0f} s" if name == "oldest_seconds" else str(value)
     return Text(f"{shown}{' !' if fault else ''}".ljust(COLUMNS[name][1]), "bold red" if fault else "")
 
 

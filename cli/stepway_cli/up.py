@@ -24,12 +24,10 @@ def run_up(run: str, records: Sequence[SiteRecord], out: Console, cells: tuple[s
     """Until Ctrl-C or SIGTERM, which are heard while it starts, too."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    platform = Platform(folder_of(run), cells=cells, say=lambda step: out.print(f"  {step}"))
+    platform = Platform(folder_of(run), say=lambda step: out.print(f"  {step}"))
     try:
         out.print("Starting Stepway; Ctrl-C stops it")
-        bring_up(platform, records)
-        if platform.cells:
-            platform.start_services(*platform.cells)
+        bring_up(platform, records, *cells)
         _introduce(platform, records, out)
         while True:
             time.sleep(LOOK_SECONDS)
@@ -61,7 +59,7 @@ def _introduce(platform: Platform, records: Sequence[SiteRecord], out: Console) 
     out.print("\n[bold]Stepway is up.[/] It listens on")
     for name, where in platform.addresses.items():
         metrics = f"http://{platform.metrics_address(name)}/metrics"
-        out.print(f"  {name:14} {where}  (gRPC, with reflection)  {metrics}")
+        out.print(f"  {name:22} {where}  (gRPC, with reflection)  {metrics}")
     out.print(f"  {'NATS':14} {address}  (user {user}; stream EVENTS)")
     out.print(f"  {'texts':14} {platform.texts}\n  {'emails':14} {platform.mails}")
     out.print(f"\nTokens for {first}, valid for 12 hours:")

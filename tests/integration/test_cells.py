@@ -16,7 +16,7 @@ from stepway_chassis.app import Service, utc_now
 from stepway_chassis.broker import SITES
 from stepway_chassis.database import Database
 from stepway_chassis.deliveries import Handler
-from stepway_chassis.errors import Unavailable
+from stepway_chassis.errors import Denied, Unavailable
 from stepway_chassis.events import Event
 from stepway_chassis.identity import Bearer
 from stepway_chassis.loops import Rounds
@@ -195,6 +195,18 @@ async def test_who_knows_no_address_of_the_cell_hears_which_one_it_is(ledger: Le
         with pytest.raises(Unavailable) as refused:
             await answers(peers, site)
         assert (refused.value.reason, refused.value.metadata) == ("WRONG_CELL", {"cell": "west"})
+
+
+async def test_who_may_not_call_is_sent_to_the_cell_that_can_write_that_down(ledger: Ledger, site: str) -> None:
+    await moved(ledger, site, "west")
+    async with (
+        cells(ledger, "shared", "west") as run,
+        caller(ledger, SITE, shared=run["shared"].port, west=run["west"].port) as stranger,
+    ):
+        with pytest.raises(Denied):
+            await answers(stranger, site)
+    written = ledger.rows(f"SELECT outcome, reason FROM audit WHERE site = '{site}'")
+    assert written == [{"outcome": "REFUSED", "reason": "NO_ROLE_AT_SITE"}]
 
 
 async def test_services_hear_of_a_change_of_the_register_at_once(ledger: Ledger, site: str) -> None:

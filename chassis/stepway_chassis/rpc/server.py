@@ -107,7 +107,10 @@ class Gate:
             raise
 
     async def _store(self, incoming: Incoming, caller: Caller, refusal: Refusal) -> None:
-        """A row of its own, under the site asked for; a site that does not exist keeps none."""
+        """A row of its own, under the site asked for; a site that does not exist keeps none.
+
+        Raises Unavailable (WRONG_CELL): the caller is sent to where the refusal can be written down.
+        """
         site, rpc = incoming.metadata.get("stepway-site", ""), incoming.rule.rpc
         call = incoming.call or Call(rpc, site, caller, Scope.SITE, incoming.deadline, _purpose(incoming))
         try:
@@ -115,6 +118,8 @@ class Gate:
                 tx.people.extend(refusal.people)
                 await audit.record(tx, "REFUSED", reason=refusal.reason)
         except Refusal as unstored:
+            if unstored.reason == "WRONG_CELL":
+                raise unstored from None
             log.warning("audit.unstored", rpc=rpc, reason=unstored.reason)
 
     async def _authenticated(self, incoming: Incoming, inner: Next) -> Message:

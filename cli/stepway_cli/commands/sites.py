@@ -71,4 +71,7 @@ def named(cell: str) -> str:
 def spread(where: Place, service: str = "") -> None:
     rows = {name: asyncio.run(sites.listed(where.database_url(name, "registrar"))) for name in chosen(service)}
     if not asyncio.run(spreading.spread(where.nats_admin(), rows)):
-        out.print("NATS does not answer: the services see the register with their next reading, within seconds")
+        out.print(
+            "NATS does not answer: the services see the register within seconds all the same;"
+            " the bucket SITES shows it after the next `stepway migrate`, `sites apply` or `sites move`"
+        )
