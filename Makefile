@@ -17,8 +17,11 @@ demo: $(VENV)/run.stamp ## the whole journey on two sites, then a table of what 
 up: $(VENV)/run.stamp ## run the platform here until Ctrl-C
 	@$(BIN)/stepway up
 
-test: check ## every rule once, on real servers
-	$(BIN)/pytest -q tests
+test: check ## every rule once, on real servers: the faults and all else side by side, each on servers of its own
+	@mkdir -p .stepway
+	$(BIN)/pytest -q tests/faults > .stepway/faults.log 2>&1 & faults=$$!; \
+	$(BIN)/pytest -q tests --ignore tests/faults; rest=$$?; \
+	wait $$faults; played=$$?; cat .stepway/faults.log; exit $$((rest + played))
 
 unit: $(VENV)/dev.stamp ## the rules of the domain, without any server
 	$(BIN)/pytest -q tests/unit

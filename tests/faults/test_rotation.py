@@ -8,12 +8,15 @@ import pytest
 from stepway.intake.v1.referral_service_pb2 import ListReferralsRequest
 from stepway_chassis.errors import Unauthenticated
 from stepway_chassis.watched import LOOK_SECONDS
+from stepway_cli.services import SERVICES
 from stepway_cli.tokens import PEOPLE
+from tests.conftest import SOAK
 from tests.faults.stage import Stage
 from tests.network import NORTHSIDE
 from tests.waiting import until
 
 SHARE = 20
+ROTATED = (PEOPLE, *SERVICES) if SOAK else (PEOPLE, "intake", "notifications")
 LIST = "stepway.intake.v1.ReferralService/ListReferrals"
 
 
@@ -21,7 +24,7 @@ async def test_row_22_keys_are_rotated_and_retired_under_load_and_no_call_fails(
     keys, before = stage.platform.keys, len(stage.history.commands)
     old = stage.network.holding(stage.network.token("assessor", **{NORTHSIDE: ["clinician"]}))
     async with stage.loaded("row 22", seed) as load:
-        for name in (PEOPLE, *stage.platform.services):
+        for name in ROTATED:
             load.issue(SHARE)
             await load.under_way(SHARE // 4)
             await asyncio.to_thread(keys.rotate, name, believed=_seen)
