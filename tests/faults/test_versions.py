@@ -1,11 +1,13 @@
 """Row 18 of the fault matrix: two cells of one site run versions to come while the others stay, and no call fails."""
 
+import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.conftest import SOAK
+from tests.faults.commands import Commands
 from tests.faults.newer import Version, version
 from tests.faults.stage import Stage
 from tests.network import LAKESIDE, NORTHSIDE
@@ -23,7 +25,12 @@ async def test_row_18_a_newer_cell_serves_its_site_while_the_others_stay(
     value, then both.
     """
     first, second = version(tmp_path, "PHONE"), version(tmp_path, "PHONE", "SCHOOL")
-    before = len(stage.history.commands)
+    before, commands = len(stage.history.commands), Commands(stage.history, random.Random(seed))
+
+    async def referred() -> None:
+        """Each of the values twice, whatever the load is about."""
+        await stage.sent(*(commands.receive(LAKESIDE) for _ in range(4)))
+
     async with stage.loaded("row 18", seed) as load:
         async with (
             running(
@@ -33,10 +40,12 @@ async def test_row_18_a_newer_cell_serves_its_site_while_the_others_stay(
         ):
             await stage.move(LAKESIDE, "intake", "west")
             load.issue(SHARE // 3)
+            await referred()
             await load.finished()
             assert stage.count("intake", SAYS_MORE.format(site=LAKESIDE)) >= 2
             await stage.move(LAKESIDE, "notifications", "west")
             load.issue(SHARE)
+            await referred()
             await load.finished()
             await until(lambda: _put_aside(stage, 1))
         async with (
@@ -45,6 +54,7 @@ async def test_row_18_a_newer_cell_serves_its_site_while_the_others_stay(
         ):
             await until(lambda: _nothing_aside(stage))
             load.issue(SHARE // 3)
+            await referred()
             await load.finished()
             assert await _nothing_aside(stage)
             for service in ("intake", "notifications"):
