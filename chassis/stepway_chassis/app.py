@@ -110,7 +110,7 @@ class Service:
     def _database(self, url: str, pool_size: int, metrics: Metrics | None = None) -> Database:
         cell, name = self.settings.cell, self.app.name
         database = Database(url, service=name, cell=cell, pool_size=pool_size, nudge=self._nudge, metrics=metrics)
-        self.telemetry.watch(database.engine)
+        database.statements = self.telemetry.watch(database.engine)
         return database
 
     def _build(self, wiring: Wiring) -> None:

@@ -66,7 +66,7 @@ class Consumers:
         metrics: Metrics,
     ) -> None:
         """At most `at_once` events of all normal lanes are handled at a time, so that calls find a connection too."""
-        self._turns = {False: Turns(at_once), True: Turns(URGENT_AT_ONCE)}
+        self._turns = {False: Turns(at_once, of_one=1), True: Turns(URGENT_AT_ONCE, of_one=1)}
         self._service = service
         self._handlers = handlers
         self._broker = broker

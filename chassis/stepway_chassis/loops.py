@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
-from stepway_chassis.database import Contended, Database, translated
+from stepway_chassis.database import Contended, Database
 from stepway_chassis.errors import Refusal
 from stepway_chassis.logs import log
 from stepway_chassis.transaction import Tx
@@ -35,6 +35,10 @@ _AGAIN = text(
     " WHERE loop = :loop AND site = :site AND xmin::text = :lease"
 )
 _DONE = text("DELETE FROM work WHERE loop = :loop AND site = :site AND xmin::text = :lease")  # no wake has touched it
+_COME_BACK = text(
+    "INSERT INTO work (site, loop, due_at) VALUES (:site, :loop, :at) ON CONFLICT (loop, site) DO UPDATE"
+    " SET due_at = CASE work.xmin::text WHEN :lease THEN excluded.due_at ELSE LEAST(work.due_at, excluded.due_at) END"
+)
 
 
 @dataclass(frozen=True)
@@ -125,11 +129,12 @@ class Rounds:
                 await connection.execute(_AGAIN, later)
 
     async def _done(self, site: str, lease: str, again: datetime | None) -> None:
-        with translated():
-            async with self._database.engine.begin() as connection:
-                await connection.execute(_DONE, {"loop": self._loop.name, "site": site, "lease": lease})
-                if again is not None:
-                    await connection.execute(_WAKE, {"loop": self._loop.name, "site": site, "at": again})
+        done = {"loop": self._loop.name, "site": site, "lease": lease}
+        async with self._database.outside() as connection:
+            if again is None:
+                await connection.execute(_DONE, done)
+            else:
+                await connection.execute(_COME_BACK, {**done, "at": again})
 
 
 class Tasks:
