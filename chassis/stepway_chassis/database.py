@@ -25,7 +25,7 @@ R = TypeVar("R", bound=Message)
 Q = TypeVar("Q", bound=Message)
 UNANSWERED_SECONDS = 35.0  # longer than any statement may take: the server is gone without a word
 ROLLBACK_SECONDS = 2.0  # a connection that takes longer to roll back is thrown away
-PAUSE_SECONDS = 0.02
+BETWEEN_TRIES_SECONDS = 0.02
 PLACE_SECONDS = 5.0  # how long a transaction waits for a connection
 LOOK = "count"  # the action that changes nothing at a site
 BACKGROUND_SECONDS = 20.0  # the statement timeout of a transaction that no caller waits for
@@ -64,7 +64,7 @@ class Database:
     ) -> None:
         self.engine = engine(url, pool_size)
         self.statements = Statements()
-        self._turns = Turns(pool_size, of_one=max(1, pool_size // 4))
+        self._turns = Turns(pool_size, of_one=max(1, pool_size // 3))
         self._identity = Caller(service, Kind.SERVICE)
         self.cell = cell
         self.unsealed: set[str] = set()  # sites whose audit this process may have written to since it was sealed
@@ -154,7 +154,7 @@ class Database:
         try:
             return await self._commanded(call, request, response, decide)
         except Contended:
-            await asyncio.sleep(PAUSE_SECONDS)  # who had waited for the same row is served first
+            await asyncio.sleep(BETWEEN_TRIES_SECONDS)  # who had waited for the same row is served first
             with _last_try():
                 return await self._commanded(call, request, response, decide)
 

@@ -52,7 +52,7 @@ class Tx:
     action: str
     purpose: str
     now: datetime
-    claimed: bool
+    claimed: bool  # whether the claim's row was written; true where nothing was claimed
     correlation: str = ""
     causation: str = ""
     people: list[UUID] = field(default_factory=list)
