@@ -34,6 +34,10 @@ _AGAIN = text(
     "UPDATE work SET due_at = now() + CAST(:pause AS interval)"
     " WHERE loop = :loop AND site = :site AND xmin::text = :lease"
 )
+_AT_LATEST = text(
+    "INSERT INTO work (site, loop, due_at) VALUES (:site, :loop, :at)"
+    " ON CONFLICT (loop, site) DO UPDATE SET due_at = excluded.due_at WHERE excluded.due_at < work.due_at"
+)  # what is due before that stays as it is, with its lease: another round may be under way
 _DONE = text("DELETE FROM work WHERE loop = :loop AND site = :site AND xmin::text = :lease")  # no wake has touched it
 
 
@@ -129,7 +133,7 @@ class Rounds:
             async with self._database.engine.begin() as connection:
                 await connection.execute(_DONE, {"loop": self._loop.name, "site": site, "lease": lease})
                 if again is not None:
-                    await connection.execute(_WAKE, {"loop": self._loop.name, "site": site, "at": again})
+                    await connection.execute(_AT_LATEST, {"loop": self._loop.name, "site": site, "at": again})
 
 
 class Tasks:
