@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import pytest
@@ -40,6 +40,14 @@ async def stage(faulty: Platform) -> Stage:
     stage = Stage(Network(faulty))
     await stage.set_up()
     return stage
+
+
+@pytest.fixture(autouse=True)
+async def _whole_for_the_next(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """A row that failed half-way leaves nothing stopped: its failure is its own."""
+    yield
+    if "stage" in request.fixturenames:
+        await request.getfixturevalue("stage").mend()
 
 
 def _day_and_night(record: SiteRecord) -> SiteRecord:
