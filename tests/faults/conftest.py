@@ -68,4 +68,4 @@ def seed() -> int:
 
 @pytest.fixture
 def injections() -> int:
-    return 20 if SOAK else 4
+    return 20 if SOAK else 3
