@@ -27,7 +27,7 @@ class Site:
 class Claim:
     """A row that is written as the transaction enters its site, in the same round trip, unless it is there already.
 
-    `statement` selects from `entered` and returns a row if it wrote one; $1 is the site, `values` are $4 and so on.
+    `statement` selects from `entered` and returns a row if it wrote one; $1 is the site, `values` are $3 and so on.
     """
 
     statement: str
@@ -52,7 +52,7 @@ class Tx:
     action: str
     purpose: str
     now: datetime
-    claimed: bool
+    claimed: bool  # whether the claim's row was written; true where nothing was claimed
     correlation: str = ""
     causation: str = ""
     people: list[UUID] = field(default_factory=list)
