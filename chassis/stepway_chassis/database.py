@@ -12,9 +12,10 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from stepway_chassis import audit, idempotency
+from stepway_chassis import audit, idempotency, merges
 from stepway_chassis.call import Call, Caller, Kind, Scope, current
 from stepway_chassis.errors import InvalidInput, NotFound, Refusal, TimedOut, Unavailable
+from stepway_chassis.ids import id_of
 from stepway_chassis.metrics import Metrics
 from stepway_chassis.transaction import Site, Tx
 from stepway_chassis.turns import Turns
@@ -100,7 +101,7 @@ class Database:
         seconds = call.remaining() if call else BACKGROUND_SECONDS
         parameters = {"site": site, "cell": self.cell, "timeout": str(max(1, int(seconds * 1000)))}
         zone, settings, _, now = (await connection.execute(_ENTER, parameters)).one()
-        return Tx(
+        tx = Tx(
             connection,
             self._identity.subject,
             Site(site, zone, settings),
@@ -110,6 +111,9 @@ class Database:
             purpose=call.purpose if call else "HOPERAT",
             now=now,
         )
+        if tx.scope is Scope.SELF and (own := id_of(tx.caller.subject)):
+            tx.stands_for = str(await merges.current(tx, own))
+        return tx
 
     async def command(self, request: Q, response: type[R], decide: Callable[[Tx, Q], Awaitable[R]]) -> R:
         """Run `decide` once for this request_id, and answer a repeat with the stored answer.

@@ -40,6 +40,7 @@ class Tx:
     now: datetime
     correlation: str = ""
     causation: str = ""
+    stands_for: str = ""  # by which id the caller's own records are kept, where they were merged into others
     people: list[UUID] = field(default_factory=list)
     sought: list[UUID] = field(default_factory=list)  # whose record was found, whether or not it may be told of
     concerned: bool = False
@@ -69,4 +70,4 @@ class Tx:
 
     def within(self, holder: str) -> bool:
         """Whether a record of this holder lies inside the caller's scope."""
-        return self.scope is Scope.SITE or holder == self.caller.subject
+        return self.scope is Scope.SITE or holder in (self.caller.subject, self.stands_for)
