@@ -87,15 +87,15 @@ def version_5(service: str) -> Iterable[str]:
 CURRENT_PERSON = """
     CREATE FUNCTION current_person(at_site text, wanted uuid) RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
     DECLARE
-        found uuid;
+        other uuid;
     BEGIN
         LOOP
             PERFORM pg_advisory_xact_lock_shared(hashtextextended('person/' || at_site || '/' || wanted, 0));
-            SELECT same_as INTO found FROM person_alias WHERE site = at_site AND person = wanted;
+            SELECT same_as INTO other FROM person_alias WHERE site = at_site AND person = wanted;
             IF NOT FOUND THEN
                 RETURN wanted;
             END IF;
-            wanted := found;
+            wanted := other;
         END LOOP;
     END $$"""
 # The exclusive lock waits for all who write under the id that goes; whatever they wrote is seen, and moved, after it.

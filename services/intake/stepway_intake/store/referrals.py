@@ -104,13 +104,21 @@ async def save_referral(tx: Tx, changed: Referral) -> None:
 
 async def work(tx: Tx, *, until: datetime, owner: str, after: Place | None, limit: int) -> Sequence[Referral]:
     """Referrals with something due before `until`, what is longest due first; of one owner, or of everybody."""
-    statement = _with_patient.where(referral.c.site == tx.site.name, referral.c.due_at < until)
-    if owner:
-        statement = statement.where(referral.c.owner == owner)
-    if after is not None:
-        statement = statement.where(tuple_(referral.c.due_at, referral.c.id) > tuple_(after.due_at, after.id))
-    rows = await tx.execute(statement.order_by(referral.c.due_at, referral.c.id).limit(limit))
+    rows = await tx.execute(work_at(tx.site.name, until=until, owner=owner, after=after, limit=limit))
     return [_referral(row) for row in rows.mappings()]
+
+
+def work_at(site: str, *, until: datetime, owner: str, after: Place | None, limit: int) -> Select[Any]:
+    """The page is cut from its index before anything else is read."""
+    due = select(referral).where(referral.c.site == site, referral.c.due_at < until)
+    if owner:
+        due = due.where(referral.c.owner == owner)
+    if after is not None:
+        due = due.where(tuple_(referral.c.due_at, referral.c.id) > tuple_(after.due_at, after.id))
+    page = due.order_by(referral.c.due_at, referral.c.id).limit(limit).subquery("page")
+    joined = (patient.c.site == page.c.site) & (patient.c.id == page.c.patient_id)
+    statement = select(page, patient.c.person, patient.c.label).join(patient, joined)
+    return statement.order_by(page.c.due_at, page.c.id)
 
 
 async def times(tx: Tx, start: datetime, end: datetime) -> Times:
