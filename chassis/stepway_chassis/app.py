@@ -110,7 +110,7 @@ class Service:
     def _database(self, url: str, pool_size: int, metrics: Metrics | None = None) -> Database:
         cell, name = self.settings.cell, self.app.name
         database = Database(url, service=name, cell=cell, pool_size=pool_size, nudge=self._nudge, metrics=metrics)
-        self.telemetry.watch(database.engine)
+        database.statements = self.telemetry.watch(database.engine)
         return database
 
     def _build(self, wiring: Wiring) -> None:
@@ -134,7 +134,7 @@ class Service:
             self.app.name, handlers, self.broker, deliveries, pace, at_once=at_once, metrics=metrics
         )
         own = [dead_letters.retrying(self.database, deliveries, handlers), retention.forgetting(self.keeper)]
-        self.rounds = [Rounds(loop, self.database) for loop in (*wiring.loops, *own)]
+        self.rounds = [Rounds(loop, self.database, poll_seconds=loops.SELDOM_SECONDS) for loop in (*wiring.loops, *own)]
         keys, signer = Watched(settings.jwks_file, SealKeys).now, Signer(settings.service_key_file)
         self.sealer = Sealer(
             self.database,
@@ -156,6 +156,7 @@ class Service:
         self._reading = self._tasks.start("sites", self.sites.run)
         self._tasks.start("counts", self.counting.run)
         self._tasks.start("ready", self._tell_readiness)
+        self._tasks.start("due", partial(loops.watch, self.database, self._nudge))
         for rounds in self.rounds:
             self._tasks.start("rounds", rounds.run)
 

@@ -9,10 +9,9 @@ from sqlalchemy import text
 
 from stepway_chassis.transaction import Tx
 
-_RECORD = text(
-    "INSERT INTO audit (site, actor, actor_kind, action, people, purpose, outcome, reason, trace_id)"
-    " VALUES (:site, :actor, :actor_kind, :action, CAST(:people AS uuid[]), :purpose, :outcome, :reason, :trace_id)"
-)
+RECORD = """
+    INSERT INTO audit (site, actor, actor_kind, action, people, purpose, outcome, reason, trace_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 
 _LIST = text(
     "SELECT at, actor, actor_kind, action, outcome, reason, purpose, people, trace_id FROM audit"
@@ -23,19 +22,15 @@ _LIST = text(
 
 async def record(tx: Tx, outcome: str, *, reason: str = "") -> None:
     """`outcome` is DONE, REPEATED or REFUSED; `reason` is the refusal's."""
-    row = {
-        "site": tx.site.name,
-        "actor": tx.caller.subject,
-        "actor_kind": tx.caller.kind.value,
-        "action": tx.action,
-        "people": [str(person) for person in tx.people],
-        "purpose": tx.purpose,
-        "outcome": outcome,
-        "reason": reason,
-        "trace_id": f"{trace.get_current_span().get_span_context().trace_id:032x}",
-    }
-    await tx.execute(_RECORD, row)
+    await tx.run(RECORD, *row(tx, outcome, reason))
+
+
+def row(tx: Tx, outcome: str, reason: str = "") -> tuple[Any, ...]:
+    """The values of RECORD, which `tx` is about to store."""
     tx.audited = True
+    trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
+    who = tx.caller.subject, tx.caller.kind.value
+    return tx.site.name, *who, tx.action, tx.people, tx.purpose, outcome, reason, trace_id
 
 
 async def listed(tx: Tx, *, person: UUID | None, since: datetime | None, limit: int) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from zlib import crc32
 
 import nats.errors
 from nats.aio.client import Client
@@ -44,7 +45,7 @@ def _event(subject: str) -> str:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long the stream waits for an answer, a request for messages, and a failed one before it is tried again."""
+    """How long the stream waits for an answer, a request for messages at most, and a failed one until the next try."""
 
     ack_wait_seconds: float
     fetch_seconds: float
@@ -66,7 +67,7 @@ class Consumers:
         metrics: Metrics,
     ) -> None:
         """At most `at_once` events of all normal lanes are handled at a time, so that calls find a connection too."""
-        self._turns = {False: Turns(at_once), True: Turns(URGENT_AT_ONCE)}
+        self._turns = {False: Turns(at_once, of_one=1), True: Turns(URGENT_AT_ONCE, of_one=1)}
         self._service = service
         self._handlers = handlers
         self._broker = broker
@@ -137,6 +138,7 @@ class Lane:
         self._broker = broker
         self._deliveries = deliveries
         self._pace = pace
+        self._fetch_seconds = pace.fetch_seconds * (0.5 + crc32(name.encode()) / 2**33)  # lanes do not ask all at once
         self._stopping = asyncio.Event()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._away = False
@@ -230,7 +232,7 @@ class Lane:
             await self._sleep(self._pause)
 
     async def _request(self, client: Client, inbox: str, batch: int) -> None:
-        wanted = {"batch": batch, "expires": int(self._pace.fetch_seconds * 1e9)}
+        wanted = {"batch": batch, "expires": int(self._fetch_seconds * 1e9)}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{self.name}"
         await client.publish(subject, json.dumps(wanted).encode(), reply=inbox)
 
@@ -251,9 +253,7 @@ class Lane:
         arrival = asyncio.ensure_future(queue.get())
         stopped = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait(
-                {arrival, stopped}, timeout=self._pace.fetch_seconds + 2, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({arrival, stopped}, timeout=self._fetch_seconds + 2, return_when=asyncio.FIRST_COMPLETED)
             return arrival.result() if arrival.done() else None
         finally:
             arrival.cancel()

@@ -63,7 +63,8 @@ class Counting:
             except (Refusal, Contended) as error:
                 log.info("site.uncounted", site=site, error_type=type(error).__name__)
                 self._again(site, OPEN_SECONDS)
-                return
+                if getattr(error, "reason", "") == "DATABASE_UNAVAILABLE":
+                    return
 
     async def _look(self, site: str) -> None:
         async with self._database.transaction(site, LOOK) as tx:

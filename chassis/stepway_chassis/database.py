@@ -1,14 +1,15 @@
 """Transactions: one way into a site, one way to run a command, and what the database's own errors mean."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
 from google.protobuf.message import Message
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -17,20 +18,24 @@ from stepway_chassis.call import Call, Caller, Kind, Scope, current
 from stepway_chassis.errors import InvalidInput, NotFound, Refusal, TimedOut, Unavailable
 from stepway_chassis.ids import id_of
 from stepway_chassis.metrics import Metrics
-from stepway_chassis.transaction import Site, Tx
+from stepway_chassis.statements import Statements
+from stepway_chassis.transaction import Claim, Site, Tx
 from stepway_chassis.turns import Turns
 
 R = TypeVar("R", bound=Message)
 Q = TypeVar("Q", bound=Message)
 UNANSWERED_SECONDS = 35.0  # longer than any statement may take: the server is gone without a word
+PAUSE_SECONDS = 0.02
 PLACE_SECONDS = 5.0  # how long a transaction waits for a connection
 LOOK = "count"  # the action that changes nothing at a site
 BACKGROUND_SECONDS = 20.0  # the statement timeout of a transaction that no caller waits for
 
-_ENTER = text(
-    "SELECT zone, settings, set_config('statement_timeout', :timeout, true), clock_timestamp()"
-    " FROM enter_site(:site, :cell)"
-)
+_ENTER = """
+    WITH entered AS (SELECT zone, settings FROM enter_site($1, $2)), claimed AS ({claim})
+    SELECT zone, settings, EXISTS (SELECT FROM claimed) AS claimed, clock_timestamp() AS now,
+           set_config('statement_timeout', $3, true)
+      FROM entered"""
+NO_CLAIM = Claim("SELECT FROM entered")
 _RETRIED = {"40P01", "40001"}
 WRONG_CELL = "SW002"
 _REFUSALS: dict[str, tuple[type[Refusal], str, str]] = {
@@ -58,8 +63,8 @@ class Database:
         metrics: Metrics | None = None,
     ) -> None:
         self.engine = engine(url, pool_size)
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._turns = Turns(pool_size)
+        self.statements = Statements()
+        self._turns = Turns(pool_size, of_one=max(1, pool_size // 4))
         self._identity = Caller(service, Kind.SERVICE)
         self.cell = cell
         self.unsealed: set[str] = set()  # sites whose audit this process may have written to since it was sealed
@@ -68,7 +73,9 @@ class Database:
         self._touched: set[str] = set()
 
     @asynccontextmanager
-    async def transaction(self, site: str, action: str, *, call: Call | None = None) -> AsyncIterator[Tx]:
+    async def transaction(
+        self, site: str, action: str, *, call: Call | None = None, claim: Claim = NO_CLAIM
+    ) -> AsyncIterator[Tx]:
         """A transaction inside `site`, on behalf of `call`, or of the service itself; sites take turns.
 
         What the service does of itself to somebody's record is audited as done; whoever answers a call audits it.
@@ -77,9 +84,9 @@ class Database:
         tx: Tx | None = None
         try:
             with translated(), self.metrics.waiting_for_connection(site) as wait:
-                async with self._turns.taken(site, within=PLACE_SECONDS), self.engine.begin() as connection:
+                async with self._turns.taken(site, within=PLACE_SECONDS), self._begun() as (connection, driver):
                     wait.over()
-                    tx = await self._entered(connection, site, action, call)
+                    tx = await self._entered(connection, driver, site, action, call, claim)
                     with _telling_of(tx):
                         yield tx
                     if call is None and tx.people and not tx.audited:
@@ -97,14 +104,40 @@ class Database:
         touched, self._touched = self._touched, set()
         return touched
 
-    async def _entered(self, connection: AsyncConnection, site: str, action: str, call: Call | None) -> Tx:
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[tuple[AsyncConnection, Any]]:
+        """An open transaction, and the driver's own connection under it; one whose end is not known is thrown away."""
+        async with self.engine.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            ended = False
+            try:
+                await driver.execute("BEGIN")
+                yield connection, driver
+                ended = await driver.execute("COMMIT") == "COMMIT"
+                if not ended:
+                    raise RuntimeError("a statement had failed: nothing was committed")
+            except BaseException:
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    ended = await driver.execute("ROLLBACK") == "ROLLBACK"
+                raise
+            finally:
+                if not ended:
+                    await connection.invalidate()
+
+    async def _entered(
+        self, connection: AsyncConnection, driver: Any, site: str, action: str, call: Call | None, claim: Claim
+    ) -> Tx:
         seconds = call.remaining() if call else BACKGROUND_SECONDS
-        parameters = {"site": site, "cell": self.cell, "timeout": str(max(1, int(seconds * 1000)))}
-        zone, settings, _, now = (await connection.execute(_ENTER, parameters)).one()
+        statement, timeout = _ENTER.format(claim=claim.statement), str(max(1, int(seconds * 1000)))
+        with self.statements.span(statement):
+            zone, settings, claimed, now, _ = await driver.fetchrow(statement, site, self.cell, timeout, *claim.values)
         tx = Tx(
             connection,
+            driver,
+            self.statements,
             self._identity.subject,
             Site(site, zone, settings),
+            claimed=claimed,
             caller=call.caller if call else self._identity,
             scope=call.scope if call else Scope.SITE,
             action=action,
@@ -124,19 +157,19 @@ class Database:
         try:
             return await self._commanded(call, request, response, decide)
         except Contended:
+            await asyncio.sleep(PAUSE_SECONDS)  # who had waited for the same row is served first
             with _last_try():
                 return await self._commanded(call, request, response, decide)
 
     async def _commanded(self, call: Call, request: Q, response: type[R], decide: Callable[[Tx, Q], Awaitable[R]]) -> R:
-        async with self.transaction(call.site, call.rpc, call=call) as tx:
-            stored = await idempotency.begin(tx, request)
-            if stored is not None:
+        async with self.transaction(call.site, call.rpc, call=call, claim=idempotency.claim(call, request)) as tx:
+            if not tx.claimed:
+                stored = await idempotency.stored(tx, request)
                 await audit.record(tx, "REPEATED")
                 return response.FromString(stored)
             answer = await decide(tx, request)
             _must_have_concerned(tx)
-            await idempotency.finish(tx, request, answer)
-            await audit.record(tx, "DONE")
+            await idempotency.keep(tx, request, answer)
             return answer
 
     async def query(self, request: Q, read: Callable[[Tx, Q], Awaitable[R]]) -> R:
@@ -152,7 +185,7 @@ class Database:
     async def outside(self) -> AsyncIterator[AsyncConnection]:
         """A connection that enters no site; each statement on it is a transaction of its own, and one round trip."""
         with translated():
-            async with self._autocommit.connect() as connection:
+            async with self.engine.connect() as connection:
                 yield connection
 
     async def ping(self) -> None:
@@ -180,16 +213,25 @@ def _must_have_concerned(tx: Tx) -> None:
 
 
 def engine(url: str, pool_size: int) -> AsyncEngine:
-    return create_async_engine(
+    """Begins no transaction of itself: `transaction` does, on the driver."""
+    made = create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=PLACE_SECONDS,
         pool_use_lifo=True,
         hide_parameters=True,
-        isolation_level="READ COMMITTED",
+        isolation_level="AUTOCOMMIT",
         connect_args={"timeout": 5, "command_timeout": UNANSWERED_SECONDS},
     )
+    event.listen(made.sync_engine, "checkout", _alive)
+    return made
+
+
+def _alive(connection: Any, *_: Any) -> None:
+    """A connection that was lost while it lay in the pool is replaced."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 async def understand_json(connection: asyncpg.Connection) -> None:
@@ -217,25 +259,29 @@ class translated:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, DBAPIError) and not isinstance(error, InterfaceError):
-            _raise_for(getattr(error.orig, "sqlstate", None) or "", error)
-        if isinstance(error, InterfaceError | PoolTimeoutError | ConnectionError | OSError):
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            raise _database_unavailable() from None
+        cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
+        if isinstance(cause, asyncpg.PostgresError):
+            _raise_for(cause)
+        if isinstance(cause, asyncpg.InterfaceError | PoolTimeoutError | OSError):
             raise _database_unavailable() from None
 
 
-def _raise_for(sqlstate: str, error: DBAPIError) -> None:
+def _raise_for(error: asyncpg.PostgresError) -> None:
+    sqlstate = error.sqlstate or ""
     if sqlstate in _RETRIED:
         raise Contended from None
     if sqlstate in _REFUSALS:
         refusal, reason, message = _REFUSALS[sqlstate]
-        raise refusal(reason, message, metadata=_cell_named(sqlstate, error)) from None
-    if error.connection_invalidated or not sqlstate or sqlstate.startswith(_CONNECTION_LOST):
+        raise refusal(reason, message, metadata=_cell_named(error)) from None
+    if not sqlstate or sqlstate.startswith(_CONNECTION_LOST):
         raise _database_unavailable() from None
 
 
-def _cell_named(sqlstate: str, error: DBAPIError) -> dict[str, str]:
+def _cell_named(error: asyncpg.PostgresError) -> dict[str, str]:
     """The cell that runs the site, which `enter_site` puts beside its refusal."""
-    return {"cell": getattr(error.orig.__cause__, "detail", "")} if sqlstate == WRONG_CELL and error.orig else {}
+    return {"cell": error.detail} if error.sqlstate == WRONG_CELL else {}
 
 
 def _database_unavailable() -> Unavailable:

@@ -12,7 +12,7 @@ from uuid import UUID
 from google.protobuf.message import Message
 from sqlalchemy import text
 
-from stepway_chassis import audit, events, inbox
+from stepway_chassis import events, inbox
 from stepway_chassis.contracts import event_rule
 from stepway_chassis.database import Contended, Database
 from stepway_chassis.errors import Denied, Refusal, TimedOut, Unauthenticated, Unavailable
@@ -148,12 +148,15 @@ class Deliveries:
                 self._metrics.duplicate(handler.name, event.site)
                 return
             facts = await _fetched(handler, event)
-            async with self._database.transaction(event.site, handler.name) as tx:
+            claim = inbox.claim(handler.name, event.id)
+            async with self._database.transaction(event.site, handler.name, claim=claim) as tx:
                 tx.correlation, tx.causation = event.correlation, str(event.id)
-                if first := await inbox.claim(tx, handler.name, event.id):
+                if tx.claimed:
                     await handler.apply(tx, event, facts)
-                    await audit.record(tx, "DONE")
-            self._measure(handler, event, first)
+                    await inbox.finish(tx, event.id)
+                else:
+                    await inbox.settle(tx, handler.name, event.id)
+            self._measure(handler, event, tx.claimed)
 
     def _measure(self, handler: Handler[Any], event: Event, first: bool) -> None:
         if first:

@@ -4,49 +4,44 @@ import hashlib
 from typing import Any
 
 from google.protobuf.message import Message
-from sqlalchemy import text
 
+from stepway_chassis import audit
+from stepway_chassis.call import Call
 from stepway_chassis.errors import Conflict
-from stepway_chassis.transaction import Tx
+from stepway_chassis.transaction import Claim, Tx
 
-_CLAIM = text(
-    "INSERT INTO idempotency (site, subject, rpc, request_id, request_hash)"
-    " VALUES (:site, :subject, :rpc, :request_id, :hash) ON CONFLICT DO NOTHING RETURNING 1"
-)
-_STORED = text(
-    "SELECT request_hash, response, people FROM idempotency"
-    " WHERE site = :site AND subject = :subject AND rpc = :rpc AND request_id = :request_id"
-)
-_FINISH = text(
-    "UPDATE idempotency SET response = :response, people = CAST(:people AS uuid[])"
-    " WHERE site = :site AND subject = :subject AND rpc = :rpc AND request_id = :request_id"
-)
+_CLAIM = """
+    INSERT INTO idempotency (site, subject, rpc, request_id, request_hash)
+    SELECT $1, $4, $5, $6, $7 FROM entered ON CONFLICT DO NOTHING RETURNING 1"""
+_STORED = """
+    SELECT request_hash, response, people FROM idempotency
+     WHERE site = $1 AND subject = $2 AND rpc = $3 AND request_id = $4"""
+_KEEP = f"""
+    WITH kept AS (UPDATE idempotency SET people = $5, response = $10
+                   WHERE site = $1 AND subject = $2 AND rpc = $4 AND request_id = $11)
+    {audit.RECORD}"""  # noqa: S608
 
 
-async def begin(tx: Tx, request: Message) -> bytes | None:
-    """Claim the request_id; None means go on, bytes are the answer that was given before, about the same people.
+def claim(call: Call, request: Any) -> Claim:
+    """Claim the request_id. A concurrent twin waits until the first has committed or rolled back."""
+    return Claim(_CLAIM, (call.caller.subject, call.rpc, request.request_id, _hash(request)))
 
-    A concurrent twin waits here until the first has committed or rolled back.
+
+async def stored(tx: Tx, request: Any) -> bytes:
+    """The answer that was given before, when the claim found it taken, about the same people.
+
     Raises Conflict (REQUEST_ID_REUSED) when the same id came with another body.
     """
-    key, body_hash = _key(tx, request), _hash(request)
-    claimed = await tx.execute(_CLAIM, {**key, "hash": body_hash})
-    if claimed.first() is not None:
-        return None
-    stored = (await tx.execute(_STORED, key)).one()
-    if bytes(stored.request_hash) != body_hash:
+    kept = await tx.run(_STORED, tx.site.name, tx.caller.subject, tx.action, request.request_id)
+    if kept["request_hash"] != _hash(request):
         raise Conflict("REQUEST_ID_REUSED", "This request_id was used with another request; take a new UUID.")
-    tx.people.extend(stored.people)
-    return bytes(stored.response)
+    tx.people.extend(kept["people"])
+    return bytes(kept["response"])
 
 
-async def finish(tx: Tx, request: Message, answer: Message) -> None:
-    kept = {"response": answer.SerializeToString(), "people": [str(person) for person in tx.people]}
-    await tx.execute(_FINISH, {**_key(tx, request), **kept})
-
-
-def _key(tx: Tx, request: Any) -> dict[str, str]:
-    return {"site": tx.site.name, "subject": tx.caller.subject, "rpc": tx.action, "request_id": request.request_id}
+async def keep(tx: Tx, request: Any, answer: Message) -> None:
+    """Keep the answer for a repeat, and record what was done."""
+    await tx.run(_KEEP, *audit.row(tx, "DONE"), answer.SerializeToString(), request.request_id)
 
 
 def _hash(request: Message) -> bytes:

@@ -4,7 +4,8 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from stepway_chassis.transaction import Tx
+from stepway_chassis import audit
+from stepway_chassis.transaction import Claim, Tx
 
 _HANDLED = text("SELECT 1 FROM inbox WHERE site = :site AND consumer = :consumer AND event_id = :event_id")
 _FORGIVE = text("DELETE FROM delivery_failure WHERE site = :site AND consumer = :consumer AND event_id = :event_id")
@@ -13,13 +14,12 @@ _SETTLE = text(
     " (DELETE FROM delivery_failure WHERE site = :site AND consumer = :consumer AND event_id = :event_id)"
     " DELETE FROM dead_letter WHERE site = :site AND consumer = :consumer AND event_id = :event_id"
 )
-_CLAIM = text(
-    "WITH failures AS"
-    " (DELETE FROM delivery_failure WHERE site = :site AND consumer = :consumer AND event_id = :event_id), letter AS"
-    " (DELETE FROM dead_letter WHERE site = :site AND consumer = :consumer AND event_id = :event_id)"
-    " INSERT INTO inbox (site, consumer, event_id) VALUES (:site, :consumer, :event_id)"
-    " ON CONFLICT DO NOTHING RETURNING 1"
-)
+_FINISH = f"""
+    WITH failures AS (DELETE FROM delivery_failure WHERE site = $1 AND consumer = $4 AND event_id = $10),
+         letter AS (DELETE FROM dead_letter WHERE site = $1 AND consumer = $4 AND event_id = $10)
+    {audit.RECORD}"""  # noqa: S608
+_CLAIM = """
+    INSERT INTO inbox (site, consumer, event_id) SELECT $1, $4, $5 FROM entered ON CONFLICT DO NOTHING RETURNING 1"""
 _COUNT = text(
     "INSERT INTO delivery_failure AS f (site, consumer, event_id, count, error_type)"
     " VALUES (:site, :consumer, :event_id, 1, :error_type)"
@@ -28,10 +28,14 @@ _COUNT = text(
 )
 
 
-async def claim(tx: Tx, consumer: str, event_id: UUID) -> bool:
-    """Whether this event is still to be handled by this consumer; its failures and its dead letter are forgotten."""
-    row = await tx.execute(_CLAIM, _key(tx, consumer, event_id))
-    return row.first() is not None
+def claim(consumer: str, event_id: UUID) -> Claim:
+    """Claim the event for this consumer, unless it was handled."""
+    return Claim(_CLAIM, (consumer, event_id))
+
+
+async def finish(tx: Tx, event_id: UUID) -> None:
+    """It is handled: record that, and forget its failures and its dead letter."""
+    await tx.run(_FINISH, *audit.row(tx, "DONE"), event_id)
 
 
 async def handled(tx: Tx, consumer: str, event_id: UUID) -> bool:
@@ -40,7 +44,7 @@ async def handled(tx: Tx, consumer: str, event_id: UUID) -> bool:
 
 
 async def settle(tx: Tx, consumer: str, event_id: UUID) -> None:
-    """It is handled: forget its failures and its dead letter."""
+    """It was handled before: forget its failures and its dead letter."""
     await tx.execute(_SETTLE, _key(tx, consumer, event_id))
 
 

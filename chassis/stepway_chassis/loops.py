@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
-from stepway_chassis.database import Contended, Database, translated
+from stepway_chassis.database import Contended, Database
 from stepway_chassis.errors import Refusal
 from stepway_chassis.logs import log
 from stepway_chassis.transaction import Tx
@@ -16,12 +16,17 @@ from stepway_chassis.transaction import Tx
 FAILED_PAUSE = timedelta(seconds=3)
 LEASE = timedelta(seconds=15)  # after this long without word, another replica looks after the site
 POLL_SECONDS = 1.0
+SELDOM_SECONDS = 15.0
 AT_ONCE = 4  # sites that one loop visits at the same time
 RESTART_SECONDS = 1.0
 
 _WAKE = text(
     "INSERT INTO work (site, loop, due_at) VALUES (:site, :loop, :at)"
     " ON CONFLICT (loop, site) DO UPDATE SET due_at = LEAST(work.due_at, excluded.due_at)"
+)
+_DUE = text(
+    "SELECT DISTINCT loop FROM work"
+    " WHERE due_at <= now() AND site IN (SELECT site FROM site WHERE cell = :cell AND state = 'active')"
 )
 _TAKE = text(
     "UPDATE work SET due_at = now() + CAST(:lease AS interval) WHERE (loop, site) IN (SELECT loop, site FROM work"
@@ -35,6 +40,10 @@ _AGAIN = text(
     " WHERE loop = :loop AND site = :site AND xmin::text = :lease"
 )
 _DONE = text("DELETE FROM work WHERE loop = :loop AND site = :site AND xmin::text = :lease")  # no wake has touched it
+_COME_BACK = text(
+    "INSERT INTO work (site, loop, due_at) VALUES (:site, :loop, :at) ON CONFLICT (loop, site) DO UPDATE"
+    " SET due_at = CASE work.xmin::text WHEN :lease THEN excluded.due_at ELSE LEAST(work.due_at, excluded.due_at) END"
+)
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,23 @@ async def wake(tx: Tx, loop: str, at: datetime) -> None:
     tx.work_left.add(loop)
 
 
-class Rounds:
-    """Runs one loop over the sites where it is due; a slow site holds up no other."""
+async def watch(database: Database, nudge: Callable[[set[str]], None]) -> None:
+    """Name the loops that have something due at a site of this cell: one look a second for all of them."""
+    while True:
+        with suppress(Refusal):
+            async with database.outside() as connection:
+                nudge(set((await connection.execute(_DUE, {"cell": database.cell})).scalars()))
+        await asyncio.sleep(POLL_SECONDS)
 
-    def __init__(self, loop: Loop, database: Database) -> None:
+
+class Rounds:
+    """Runs one loop over the sites where it is due; a slow site holds up no other.
+
+    It looks what is due when it is nudged, and every `poll_seconds`.
+    """
+
+    def __init__(self, loop: Loop, database: Database, *, poll_seconds: float = POLL_SECONDS) -> None:
+        self._poll_seconds = poll_seconds
         self._loop = loop
         self._database = database
         self.name = loop.name
@@ -71,7 +93,7 @@ class Rounds:
             begun = await self._begin_visits()
             if not begun:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._nudged.wait(), POLL_SECONDS)
+                    await asyncio.wait_for(self._nudged.wait(), self._poll_seconds)
 
     async def stop(self) -> None:
         """Begin no more visits, and finish those that have begun."""
@@ -125,11 +147,12 @@ class Rounds:
                 await connection.execute(_AGAIN, later)
 
     async def _done(self, site: str, lease: str, again: datetime | None) -> None:
-        with translated():
-            async with self._database.engine.begin() as connection:
-                await connection.execute(_DONE, {"loop": self._loop.name, "site": site, "lease": lease})
-                if again is not None:
-                    await connection.execute(_WAKE, {"loop": self._loop.name, "site": site, "at": again})
+        done = {"loop": self._loop.name, "site": site, "lease": lease}
+        async with self._database.outside() as connection:
+            if again is None:
+                await connection.execute(_DONE, done)
+            else:
+                await connection.execute(_COME_BACK, {**done, "at": again})
 
 
 class Tasks:

@@ -8,7 +8,6 @@ from uuid import UUID
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from sqlalchemy import text
 
 from stepway_chassis.contracts import EventRule, event_rule
 from stepway_chassis.ids import uuid7
@@ -19,27 +18,27 @@ PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%'
 RELAY = "relay"  # who takes it from here
 
 _PROPAGATOR = TraceContextTextMapPropagator()
-_ANNOUNCE = text("""
+_ANNOUNCE = """
     WITH head AS (
         INSERT INTO event_head AS head (site, aggregate_type, aggregate_id, seq, last_by_type)
-        VALUES (:site, :type, :id, :n, CAST(:last AS jsonb))
-        ON CONFLICT (site, aggregate_type, aggregate_id) DO UPDATE SET seq = head.seq + :n,
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (site, aggregate_type, aggregate_id) DO UPDATE SET seq = head.seq + $4,
             last_by_type = head.last_by_type
-                || (SELECT jsonb_object_agg(key, head.seq + value::bigint) FROM jsonb_each_text(CAST(:last AS jsonb)))
-        RETURNING new.seq - :n AS before, old.last_by_type
+                || (SELECT jsonb_object_agg(key, head.seq + value::bigint) FROM jsonb_each_text($5))
+        RETURNING new.seq - $4 AS before, old.last_by_type
     )
     INSERT INTO outbox (event_id, site, aggregate_type, aggregate_id, aggregate_seq, subject, headers, payload,
                         created_at)
-    SELECT event_id, :site, :type, :id, before + number, subject,
+    SELECT event_id, $1, $2, $3, before + number, subject,
            headers || jsonb_build_object(
                'ce-sequence', lpad((before + number)::text, 20, '0'),
                'ce-prevsequence', lpad(coalesce(before + previous, (last_by_type->>kind)::bigint, 0)::text, 20, '0')),
-           convert_to(payload, 'UTF8'), :at
+           convert_to(payload, 'UTF8'), $7
       FROM head,
-           ROWS FROM (jsonb_to_recordset(CAST(:events AS jsonb))
+           ROWS FROM (jsonb_to_recordset($6)
                 AS (event_id uuid, kind text, previous bigint, subject text, headers jsonb, payload text))
            WITH ORDINALITY AS event (event_id, kind, previous, subject, headers, payload, number)
-     ORDER BY number""")
+     ORDER BY number"""
 """Locks the head, numbers the events from there, and stores them in their order: in one round trip."""
 
 
@@ -74,8 +73,8 @@ async def _append_chain(tx: Tx, noun: str, aggregate: UUID, chain: list[tuple[Ev
             }
         )
         last[rule.type] = number
-    head = {"site": tx.site.name, "type": noun, "id": aggregate, "n": len(chain), "last": json.dumps(last)}
-    await tx.execute(_ANNOUNCE, {**head, "events": json.dumps(events), "at": tx.now})
+    head = tx.site.name, noun, aggregate, len(chain), json.dumps(last)
+    await tx.run(_ANNOUNCE, *head, json.dumps(events), tx.now)
 
 
 def _headers(tx: Tx, rule: EventRule, aggregate: UUID, event_id: UUID) -> dict[str, str]:

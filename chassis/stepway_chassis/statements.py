@@ -1,6 +1,8 @@
 """Spans of database statements: named by verb and table, with the text but never a value."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from weakref import WeakKeyDictionary
@@ -11,12 +13,13 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
 
 _LONGEST_STATEMENT = 2000
+_SILENT = trace.NoOpTracer()
 
 
 class Statements:
-    """The hooks of one engine."""
+    """The hooks of one engine, and the spans of what goes straight to its driver."""
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer = _SILENT) -> None:
         self._tracer = tracer
         self._open: WeakKeyDictionary[ExecutionContext, Span] = WeakKeyDictionary()
 
@@ -31,8 +34,7 @@ class Statements:
     ) -> None:
         if context is None or not trace.get_current_span().is_recording():
             return
-        query = _describe(statement[:_LONGEST_STATEMENT])
-        self._open[context] = self._tracer.start_span(query.name, kind=SpanKind.CLIENT, attributes=query.attributes)
+        self._open[context] = self._begin(statement)
 
     def end(
         self,
@@ -50,6 +52,26 @@ class Statements:
         span.set_attributes(_fault(failure.original_exception))
         span.set_status(Status(StatusCode.ERROR))
         span.end()
+
+    @contextmanager
+    def span(self, statement: str) -> Iterator[None]:
+        """Around a statement that is run on the driver."""
+        if not trace.get_current_span().is_recording():
+            yield
+            return
+        span = self._begin(statement)
+        try:
+            yield
+        except BaseException as error:
+            span.set_attributes(_fault(error))
+            span.set_status(Status(StatusCode.ERROR))
+            raise
+        finally:
+            span.end()
+
+    def _begin(self, statement: str) -> Span:
+        query = _describe(statement[:_LONGEST_STATEMENT])
+        return self._tracer.start_span(query.name, kind=SpanKind.CLIENT, attributes=query.attributes)
 
     def _taken(self, context: ExecutionContext | None) -> Span:
         return trace.INVALID_SPAN if context is None else self._open.pop(context, trace.INVALID_SPAN)

@@ -143,13 +143,17 @@ class Telemetry:
         """Any other work worth a line in the waterfall, such as one round of a loop."""
         return OpenSpan(self._begin(name, SpanKind.INTERNAL, {}))
 
-    def watch(self, engine: AsyncEngine | Engine) -> None:
-        """Leave a span for every statement that runs inside a recorded span."""
+    def watch(self, engine: AsyncEngine | Engine) -> Statements:
+        """Leave a span for every statement that runs inside a recorded span.
+
+        What it returns leaves those of statements that go straight to the driver.
+        """
         watched = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
         statements = Statements(self._tracer)
         event.listen(watched, "before_cursor_execute", statements.begin)
         event.listen(watched, "after_cursor_execute", statements.end)
         event.listen(watched, "handle_error", statements.fail)
+        return statements
 
     def close(self) -> None:
         """Send what is queued and stop. Blocks for at most three seconds and never raises."""

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stepway_chassis.call import Caller, Scope
 from stepway_chassis.errors import Denied
+from stepway_chassis.statements import Statements
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,17 @@ class Site:
     settings: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A row that is written as the transaction enters its site, in the same round trip, unless it is there already.
+
+    `statement` selects from `entered` and returns a row if it wrote one; $1 is the site, `values` are $4 and so on.
+    """
+
+    statement: str
+    values: tuple[Any, ...] = ()
+
+
 @dataclass
 class Tx:
     """An open transaction inside one site.
@@ -31,6 +43,8 @@ class Tx:
     """
 
     connection: AsyncConnection
+    driver: Any
+    statements: Statements
     service: str
     site: Site
     caller: Caller
@@ -38,6 +52,7 @@ class Tx:
     action: str
     purpose: str
     now: datetime
+    claimed: bool
     correlation: str = ""
     causation: str = ""
     stands_for: str = ""  # by which id the caller's own records are kept, where they were merged into others
@@ -49,6 +64,14 @@ class Tx:
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return await self.connection.execute(statement, parameters)
+
+    async def run(self, statement: str, *values: Any) -> Any:
+        """What the chassis itself does at every call and every event; its first row, if it returns any.
+
+        It goes straight to the driver, which costs a third of `execute`.
+        """
+        with self.statements.span(statement):
+            return await self.driver.fetchrow(statement, *values)
 
     def concerns(self, *people: UUID, held_by: str | None = None) -> None:
         """Say whose records this call touches, for the audit and for the reach of the caller's role.

@@ -9,15 +9,15 @@ from stepway_chassis.errors import Unavailable
 
 
 class Turns:
-    """`at_once` places that sites take in turn.
+    """`at_once` places that sites take in turn, each site at most `of_one` of them.
 
-    One site never holds all of them while there is more than one, so that another finds a place at once; and of those
-    who wait, each site is served once before any is served again. Within a site it is first come, first served.
+    So another finds a place at once; and of those who wait, each site is served once before any is served again.
+    Within a site it is first come, first served.
     """
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, *, of_one: int) -> None:
         self._free = at_once
-        self._most = max(1, at_once - at_once // 4 if at_once >= 4 else at_once - 1)
+        self._most = of_one
         self._held: Counter[str] = Counter()
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 

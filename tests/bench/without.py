@@ -11,13 +11,18 @@ from google.protobuf.message import Message
 
 from stepway_chassis import app, audit, idempotency
 from stepway_chassis.call import Caller, Kind
+from stepway_chassis.database import NO_CLAIM
 from stepway_chassis.relay import Relay
 from stepway_chassis.rpc import server
 from stepway_chassis.rpc.server import Gate, Incoming, Next
+from stepway_chassis.transaction import Tx
 from stepway_intake.app import APP
 
 NOTHING = "nothing"
 EVERYBODY = frozenset({"front_desk"})
+KEEP = """
+    UPDATE idempotency SET people = $5, response = $6
+     WHERE site = $1 AND subject = $2 AND rpc = $3 AND request_id = $4"""
 
 
 class Everywhere(dict[str, frozenset[str]]):
@@ -28,6 +33,15 @@ class Everywhere(dict[str, frozenset[str]]):
 
 
 async def _nothing(*_: Any, **__: Any) -> None: ...
+
+
+async def _kept_alone(tx: Tx, request: Any, answer: Message) -> None:
+    mine = tx.site.name, tx.caller.subject, tx.action, request.request_id
+    await tx.run(KEEP, *mine, tx.people, answer.SerializeToString())
+
+
+async def _recorded_alone(tx: Tx, *_: Any) -> None:
+    await audit.record(tx, "DONE")
 
 
 async def _anybody(self: Gate, incoming: Incoming, inner: Next) -> Message:
@@ -50,11 +64,12 @@ def _without_validation() -> None:
 
 def _without_audit() -> None:
     audit.record = _nothing
+    idempotency.keep = _kept_alone
 
 
 def _without_idempotency() -> None:
-    idempotency.begin = _nothing
-    idempotency.finish = _nothing
+    idempotency.claim = lambda *_: NO_CLAIM
+    idempotency.keep = _recorded_alone
 
 
 def _whole() -> None: ...

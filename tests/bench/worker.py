@@ -37,13 +37,20 @@ class Worker:
 
     def do(self, task: str, **arguments: Any) -> Any:
         """Raises WorkerFailed."""
+        self.begin(task, **arguments)
+        return self.result()
+
+    def begin(self, task: str, **arguments: Any) -> None:
         assert self._process.stdin
-        assert self._process.stdout
         self._process.stdin.write(json.dumps([task, arguments]) + "\n")
         self._process.stdin.flush()
+
+    def result(self) -> Any:
+        """Of what was begun. Raises WorkerFailed."""
+        assert self._process.stdout
         answer = self._process.stdout.readline()
         if not answer:
-            raise WorkerFailed(task)
+            raise WorkerFailed
         return json.loads(answer)
 
 

@@ -219,14 +219,26 @@ async def test_a_site_is_visited_by_its_own_cell_and_left_alone_by_the_others(le
     assert visits.sites == [SITE, FAR_SITE]
 
 
-async def test_a_nudge_ends_the_wait_at_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "POLL_SECONDS", 60.0)
+async def test_a_nudge_ends_the_wait_at_once(ledger: Ledger) -> None:
     visits = Visits(ledger)
-    rounds = Rounds(visits.loop, ledger.database())
+    rounds = Rounds(visits.loop, ledger.database(), poll_seconds=60)
     database = ledger.database(nudge=lambda _: rounds.nudge())
     async with turning(rounds):
         await visits.wake(database, now())
         await visits.number(1)
+
+
+async def test_one_look_names_every_loop_that_is_due_at_a_site_of_this_cell(ledger: Ledger) -> None:
+    here, later, elsewhere = Visits(ledger), Visits(ledger), Visits(ledger)
+    named: asyncio.Queue[set[str]] = asyncio.Queue()
+    await here.wake(ledger.database(), now())
+    await later.wake(ledger.database(), now() + HOUR)
+    await elsewhere.wake(ledger.database(cell=FAR_CELL), now(), FAR_SITE)
+    looking = asyncio.create_task(loops.watch(ledger.database(), named.put_nowait))
+    async with asyncio.timeout(10):
+        due = await named.get()
+    looking.cancel()
+    assert {here.loop.name, later.loop.name, elsewhere.loop.name} & due == {here.loop.name}
 
 
 async def test_a_database_that_is_away_is_asked_again(ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ from tests.bench import pipelines
 from tests.bench.figures import Aim, Figure, Findings, percentile, ratio
 from tests.bench.pipelines import RECEIVE_REFERRAL
 from tests.bench.stand import Stand
+from tests.bench.worker import Worker
 
 NOISE = 100
 PAUSE_SECONDS = 0.01
@@ -15,28 +16,30 @@ ALONE, BESIDE = "quiet site alone", f"quiet site beside one with {NOISE} times i
 def measure(stand: Stand) -> Findings:
     taken: dict[str, list[list[float]]] = {ALONE: [], BESIDE: []}
     noise: list[float] = []
-    with stand.service("intake"), pipelines.listener(stand):
+    with stand.service("intake"), pipelines.listener(stand), Worker() as crowd:
         for _ in range(stand.rounds):
-            taken[ALONE].append(_load(stand, quiet=_crowd(stand, 0, 1))["quiet"]["taken"])
-            both = _load(stand, quiet=_crowd(stand, 0, 1), noisy=_crowd(stand, 1, NOISE))
-            taken[BESIDE].append(both["quiet"]["taken"])
-            noise.append(both["noisy"]["rate"])
+            taken[ALONE].append(_quiet(stand))
+            crowd.begin("call", **_load(stand, 1, NOISE, stand.seconds * 2))
+            taken[BESIDE].append(_quiet(stand))
+            noise.append(crowd.result()["all"]["rate"])
+            pipelines.drain(stand, pipelines.ANNOUNCED, pipelines.HANDLED)
     alone, beside = _figures(taken, 99)
     aim = Aim(most=1.2)
     more = [*_figures(taken, 50), Figure("the noisy site", "calls/s", noise)]
     return Findings([ratio(beside, alone, name="p99 beside a noisy site ÷ alone", aim=aim)], [alone, beside, *more])
 
 
-def _crowd(stand: Stand, site: int, callers: int) -> dict[str, Any]:
-    return {"at": [stand.staff[site]], "callers": callers, "pause": PAUSE_SECONDS}
+def _quiet(stand: Stand) -> list[float]:
+    """How long each call of the quiet site took; its client is a process of its own, as it would be."""
+    done = stand.worker.do("call", **_load(stand, 0, 1, stand.seconds * 1.5))["all"]
+    assert not done["refused"], "the quiet site was refused"
+    return list(done["taken"])
 
 
-def _load(stand: Stand, **crowds: dict[str, Any]) -> dict[str, Any]:
+def _load(stand: Stand, site: int, callers: int, seconds: float) -> dict[str, Any]:
+    crowd = {"at": [stand.staff[site]], "callers": callers, "pause": PAUSE_SECONDS}
     address = stand.platform.address("intake")
-    done = stand.worker.do("call", address=address, method=RECEIVE_REFERRAL, crowds=crowds, seconds=stand.seconds * 1.5)
-    pipelines.drain(stand, pipelines.ANNOUNCED, pipelines.HANDLED)
-    assert not done["quiet"]["refused"], "the quiet site was refused"
-    return dict(done)
+    return {"address": address, "method": RECEIVE_REFERRAL, "crowds": {"all": crowd}, "seconds": seconds}
 
 
 def _figures(taken: dict[str, list[list[float]]], percent: int) -> tuple[Figure, Figure]:
