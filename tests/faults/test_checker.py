@@ -146,6 +146,13 @@ def _a_change_is_announced_twice(_: History, seen: Observed) -> None:
     seen.stream.append(replace(event, id="another", sequence=2))
 
 
+@breaking("was said to have moved 2 times")
+def _a_move_is_announced_twice(_: History, seen: Observed) -> None:
+    moved = seen.announced("intake", "referral_moved")
+    once = next(event for event in moved if [each.about for each in moved].count(event.about) == 1)
+    seen.stream.append(replace(once, id="another", sequence=once.sequence + 1))
+
+
 @breaking("referral_received")
 def _a_welcome_is_written_twice(_: History, seen: Observed) -> None:
     messages = seen.tables["notifications"]["message"]
