@@ -109,7 +109,7 @@ def _an_aggregate_is_parked(_: History, seen: Observed) -> None:
     seen.tables["intake"]["outbox_blocked"].append({"aggregate_id": "one", "reason": "BadRequestError"})
 
 
-@breaking("its events lie in the stream as [2, 1]")
+@breaking("its events lie in the stream as [2, 1")
 def _two_events_of_one_aggregate_are_swapped(_: History, seen: Observed) -> None:
     second = next(
         index
