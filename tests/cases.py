@@ -37,10 +37,14 @@ AN_UNCLE = {
 
 @dataclass(frozen=True)
 class Case:
-    """The ids of one person's records at one site; of the two consents nothing depends on `spare_consent`."""
+    """The ids of one person's records at one site; of the two consents nothing depends on `spare_consent`.
+
+    `namesake` is somebody else of whom everything is said that is said of the patient.
+    """
 
     site: str
     patient: str
+    namesake: str
     referral: str
     assessment: str
     risk_flag: str
@@ -67,6 +71,7 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
     track = (await at.call("scheduling", "TrackService/CreateTrack", a_track(), role="site_lead")).track.id
     group = (await at.call("family", "FamilyGroupService/PlanFamilyGroup", a_family_group())).family_group.id
     referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
+    namesake = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
     recorded = await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, IN_DANGER))
     decided = await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
     consent = (await at.call("intake", "ConsentService/GrantConsent", a_consent(referral.patient_id))).consent
@@ -80,6 +85,7 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
     return Case(
         site=site,
         patient=patient,
+        namesake=namesake.patient_id,
         referral=referral.id,
         assessment=recorded.assessment.id,
         risk_flag=recorded.risk_flag_id,

@@ -11,8 +11,11 @@ from stepway.family.v1 import invitation_service_pb2 as invitations
 from stepway.intake.v1 import admission_service_pb2 as admissions
 from stepway.intake.v1 import consent_service_pb2 as consents
 from stepway.intake.v1 import level_of_care_service_pb2 as levels_of_care
+from stepway.intake.v1 import person_service_pb2 as people
+from stepway.intake.v1 import referral_service_pb2 as referrals
 from stepway.intake.v1.assessment_service_pb2 import GetAssessmentRequest
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE
+from stepway.intake.v1.referral_pb2 import REFERRAL_STATUS_DECLINED
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest, GetReferralRequest, ListReferralsRequest
 from stepway.intake.v1.risk_service_pb2 import ListRiskFlagsRequest
 from stepway.notifications.v1 import escalation_service_pb2 as escalations
@@ -38,6 +41,32 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
     LIST_REFERRALS: lambda case: ListReferralsRequest(page_size=100),
     "stepway.intake.v1.ReferralService/GetPatientContact": lambda case: GetPatientContactRequest(
         patient_id=case.patient
+    ),
+    "stepway.intake.v1.ReferralService/ReferAgain": lambda case: referrals.ReferAgainRequest(
+        request_id=an_id(), patient_id=case.patient
+    ),
+    "stepway.intake.v1.ReferralService/RecordContact": lambda case: referrals.RecordContactRequest(
+        request_id=an_id(), referral_id=case.referral, reached=True
+    ),
+    "stepway.intake.v1.ReferralService/AssignReferral": lambda case: referrals.AssignReferralRequest(
+        request_id=an_id(), referral_id=case.referral, owner="staff-2041"
+    ),
+    "stepway.intake.v1.ReferralService/CloseReferral": lambda case: referrals.CloseReferralRequest(
+        request_id=an_id(), referral_id=case.referral, outcome=REFERRAL_STATUS_DECLINED
+    ),
+    "stepway.intake.v1.ReferralService/ListWork": lambda case: referrals.ListWorkRequest(page_size=100),
+    "stepway.intake.v1.ReferralService/GetIntakeTimes": lambda case: referrals.GetIntakeTimesRequest(
+        **{"from": {"seconds": 1_700_000_000}, "until": {"seconds": 1_730_000_000}}
+    ),
+    "stepway.intake.v1.PersonService/GetPerson": lambda case: people.GetPersonRequest(patient_id=case.patient),
+    "stepway.intake.v1.PersonService/FindPeople": lambda case: people.FindPeopleRequest(
+        name="Vexmoor Quillan", page_size=100
+    ),
+    "stepway.intake.v1.PersonService/FindDuplicates": lambda case: people.FindDuplicatesRequest(
+        patient_id=case.patient
+    ),
+    "stepway.intake.v1.PersonService/MergePeople": lambda case: people.MergePeopleRequest(
+        request_id=an_id(), patient_id=case.patient, merged_patient_id=case.namesake
     ),
     "stepway.intake.v1.AssessmentService/RecordAssessment": lambda case: phq_9(case.referral, [0] * 9),
     "stepway.intake.v1.AssessmentService/GetAssessment": lambda case: GetAssessmentRequest(

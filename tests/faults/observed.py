@@ -33,7 +33,7 @@ _CHASSIS = {
 }
 OWN = {
     "intake": {
-        "referral": "site, id, patient_id, reason",
+        "referral": "site, id, patient_id, reason, status",
         "patient": "site, id, person",
         "assessment": "site, id, referral_id, answered_at",
         "risk_flag": "site, id, patient_id, urgency, acknowledged_by, paged_at",

@@ -61,6 +61,13 @@ def attempts() -> Iterator[Attempt]:
 NOT_FOUND = {
     "GetReferral": "REFERRAL_NOT_FOUND",
     "GetPatientContact": "PATIENT_NOT_FOUND",
+    "ReferAgain": "PATIENT_NOT_FOUND",
+    "RecordContact": "REFERRAL_NOT_FOUND",
+    "AssignReferral": "REFERRAL_NOT_FOUND",
+    "CloseReferral": "REFERRAL_NOT_FOUND",
+    "GetPerson": "PATIENT_NOT_FOUND",
+    "FindDuplicates": "PATIENT_NOT_FOUND",
+    "MergePeople": "PATIENT_NOT_FOUND",
     "RecordAssessment": "REFERRAL_NOT_FOUND",
     "GetAssessment": "ASSESSMENT_NOT_FOUND",
     "DecideLevelOfCare": "REFERRAL_NOT_FOUND",
@@ -79,6 +86,10 @@ NOT_FOUND = {
     "AcknowledgeEscalation": "ESCALATION_NOT_FOUND",
 }
 DONE_ALREADY = {
+    "RecordContact": "REFERRAL_CLOSED",
+    "AssignReferral": "REFERRAL_CLOSED",
+    "CloseReferral": "REFERRAL_CLOSED",
+    "MergePeople": "PATIENT_ALREADY_MERGED",
     "DecideLevelOfCare": "LEVEL_OF_CARE_ALREADY_DECIDED",
     "RevokeConsent": "CONSENT_ALREADY_REVOKED",
     "AdmitPatient": "ALREADY_ADMITTED",
@@ -87,6 +98,7 @@ DONE_ALREADY = {
 """What can be done once: whoever may do it hears that it was done."""
 LISTED: dict[str, Callable[[Any, Case], bool]] = {
     "ListReferrals": lambda answer, case: case.referral in {each.id for each in answer.referrals},
+    "FindPeople": lambda answer, case: case.patient in {each.patient_id for each in answer.people},
     "ListRiskFlags": lambda answer, case: case.risk_flag in {each.id for each in answer.risk_flags},
     "ListTracks": lambda answer, case: case.track in {each.id for each in answer.tracks},
     "ListEnrollments": lambda answer, case: case.enrollment in {each.id for each in answer.enrollments},

@@ -198,3 +198,48 @@ async def test_intake_asks_about_each_flag_of_before_that_nobody_has_taken(intak
     await intake.migrate()
     assert intake.rows("SELECT site, loop FROM work") == [{"site": NORTHSIDE, "loop": "watchdog"}]
     assert len(intake.rows("SELECT 1 FROM risk_flag")) == 2
+
+
+KNOWN = """
+    {"given_name": "José", "family_name": "Vexmoor", "birth_date": "1990", "gender": "", "language": "",
+     "contact_points": [{"system": "phone", "value": "+12125550142"}]}"""
+
+
+async def test_whoever_intake_knew_before_is_found_and_what_is_to_be_done_about_them_is_due(intake: Scratch) -> None:
+    await intake.migrate("2026_11_24_2200")
+    ids = {status: uuid4() for status in ("received", "screening", "decided", "admitted")}
+    for site in (NORTHSIDE, LAKESIDE):
+        for status, id in ids.items():
+            intake.sql(
+                f"INSERT INTO patient VALUES ('{site}', '{id}', '{KNOWN}', 'general', now());"
+                f"INSERT INTO referral VALUES ('{site}', '{id}', '{id}', '{status}', '[]', '', now())"
+            )
+        admission = f"'{site}', '{uuid4()}', '{ids['admitted']}', '{ids['admitted']}', '{{}}', '2026-11-24T12:00Z'"
+        intake.sql(f"INSERT INTO admission VALUES ({admission})")
+    await intake.migrate()
+    known = intake.rows("SELECT kind, value, count(*) AS n FROM person_key GROUP BY kind, value ORDER BY kind")
+    assert [(row["kind"], row["value"], row["n"]) for row in known] == [
+        ("birth_date", "1990", 8),
+        ("name", "jose vexmoor", 8),
+        ("phone", "+12125550142", 8),
+    ]
+    placed = intake.rows(
+        "SELECT DISTINCT status, next_action, due_at > now() AS due, admitted_at IS NOT NULL AS admitted FROM referral"
+    )
+    assert {row["status"]: (row["next_action"], row["due"], row["admitted"]) for row in placed} == {
+        "received": ("contact", True, False),
+        "screening": ("assess", True, False),
+        "decided": ("admit", True, False),
+        "admitted": (None, None, True),
+    }
+
+
+async def test_a_referral_of_an_earlier_version_is_on_the_queue(intake: Scratch) -> None:
+    await intake.migrate()
+    id = uuid4()
+    await intake.as_before(NORTHSIDE, f"INSERT INTO patient VALUES ('{NORTHSIDE}', '{id}', '{{}}', 'general', now())")
+    statement = f"INSERT INTO referral VALUES ('{NORTHSIDE}', '{id}', '{id}', 'received', '[]', '', now())"
+    await intake.as_before(NORTHSIDE, statement)
+    assert intake.rows("SELECT next_action, due_at > now() AS due FROM referral") == [
+        {"next_action": "contact", "due": True}
+    ]

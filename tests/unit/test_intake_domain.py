@@ -16,13 +16,14 @@ from stepway_intake.domain.admissions import Daypart, admit
 from stepway_intake.domain.assessments import CLOCK_SKEW, Assessment, assess
 from stepway_intake.domain.levels_of_care import LevelOfCare, decide
 from stepway_intake.domain.people import Label, Patient, Person, label_for
-from stepway_intake.domain.referrals import Referral, Status, receive, screen
+from stepway_intake.domain.referrals import Action, Referral, Status, pace_of, receive, screen
 from stepway_intake.domain.risk import HISTORICAL, RiskFlag, Urgency, acknowledge, paged
 from stepway_intake.instruments.catalogue import GAD_7, PHQ_9
 from stepway_intake.instruments.definition import Definition
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
+PACE = pace_of({})
 REFERRAL, PATIENT, ASSESSMENT, FLAG = (UUID(int=number) for number in range(1, 5))
 
 
@@ -66,7 +67,7 @@ def urgency(answers: dict[int, int], definition: Definition = PHQ_9, **how: Any)
 
 @pytest.mark.parametrize("born", ["", "1900", "1900-01", "1900-01-01", "2024-02-29", "2000-02-29", "2026", "2026-11"])
 def test_a_date_that_can_be_a_birth_date_is_taken_however_much_of_it_is_known(born: str) -> None:
-    assert receive(a_referral(born=born)) == a_referral(born=born)
+    assert receive(a_referral(born=born), PACE) == a_referral(born=born, due_at=NOON + timedelta(hours=24))
 
 
 @pytest.mark.parametrize(
@@ -80,13 +81,13 @@ def test_a_date_that_can_be_a_birth_date_is_taken_however_much_of_it_is_known(bo
 )
 def test_a_date_that_cannot_be_a_birth_date_is_refused_and_the_field_is_named_but_not_its_value(born: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        receive(a_referral(born=born))
+        receive(a_referral(born=born), PACE)
     assert (refused.value.reason, refused.value.field) == ("BIRTH_DATE_IMPOSSIBLE", "person.birth_date")
     assert born not in refused.value.message
 
 
 def test_somebody_may_be_born_on_the_day_of_the_referral() -> None:
-    assert receive(a_referral(born="2026-11-21"))
+    assert receive(a_referral(born="2026-11-21"), PACE)
 
 
 def test_a_record_is_part_2_unless_the_site_said_that_its_programme_is_not() -> None:
@@ -95,7 +96,7 @@ def test_a_record_is_part_2_unless_the_site_said_that_its_programme_is_not() -> 
 
 def test_a_referral_with_a_recorded_instrument_is_in_screening() -> None:
     assessment, _ = assessed(phq_9(others=1))
-    assert screen(a_referral()) == a_referral(status=Status.SCREENING)
+    assert screen(a_referral()) == a_referral(status=Status.SCREENING, next_action=Action.ASSESS)
     assert (assessment.id, assessment.referral_id, assessment.patient_id) == (ASSESSMENT, REFERRAL, PATIENT)
     assert (assessment.instrument, assessment.score.total, assessment.answered_at) == ("phq-9", 8, NOON)
 

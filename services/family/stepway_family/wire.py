@@ -54,6 +54,13 @@ def admitted_patient(event: Event) -> UUID:
     return UUID(event.message.patient_id)
 
 
+def merged(event: Event) -> tuple[UUID, UUID]:
+    """Whose records went, and into whose."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.PatientMerged)
+    return UUID(message.merged_patient_id), UUID(message.patient_id)
+
+
 def family_member_invited(made: Invitation) -> events_pb2.FamilyMemberInvited:
     return events_pb2.FamilyMemberInvited(
         invitation_id=str(made.id),

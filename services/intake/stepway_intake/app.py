@@ -9,6 +9,7 @@ from stepway_intake.service.admissions import AdmissionService
 from stepway_intake.service.assessments import AssessmentService
 from stepway_intake.service.consents import ConsentService
 from stepway_intake.service.levels_of_care import LevelOfCareService
+from stepway_intake.service.people import PersonService
 from stepway_intake.service.referrals import ReferralService
 from stepway_intake.service.risk import RiskService
 from stepway_intake.settings import IntakeSettings
@@ -21,6 +22,7 @@ def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
     return Wiring(
         servicers=[
             ReferralService(database),
+            PersonService(database),
             AssessmentService(database, telemetry),
             RiskService(database),
             LevelOfCareService(database),

@@ -89,6 +89,13 @@ def referred_patient(event: Event) -> UUID:
     return UUID(event.message.patient_id)
 
 
+def merged(event: Event) -> tuple[UUID, UUID]:
+    """Whose records went, and into whose."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.PatientMerged)
+    return UUID(message.merged_patient_id), UUID(message.patient_id)
+
+
 def risk(event: Event) -> tuple[UUID, UUID]:
     """Which flag, of which patient."""
     assert isinstance(event.message, intake_events_pb2.RiskFlagged)

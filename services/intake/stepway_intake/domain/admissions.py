@@ -1,13 +1,14 @@
 """Admissions: what has to be decided before one, and when the patient can come."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 from stepway_chassis.errors import Conflict
+from stepway_intake.domain import referrals
 from stepway_intake.domain.levels_of_care import LevelOfCare
-from stepway_intake.domain.referrals import Referral, Status
+from stepway_intake.domain.referrals import Referral
 
 
 class Daypart(StrEnum):
@@ -31,12 +32,11 @@ class Admission:
 def admit(
     referral: Referral, level: LevelOfCare | None, *, id: UUID, availability: tuple[Daypart, ...], at: datetime
 ) -> tuple[Referral, Admission]:
-    """Raises Conflict (ALREADY_ADMITTED, LEVEL_OF_CARE_UNDECIDED, LEVEL_OF_CARE_NOT_OFFERED)."""
-    if referral.status is Status.ADMITTED:
-        raise Conflict("ALREADY_ADMITTED", "This referral has led to an admission.")
+    """Raises Conflict (ALREADY_ADMITTED, LEVEL_OF_CARE_UNDECIDED, LEVEL_OF_CARE_NOT_OFFERED, REFERRAL_CLOSED)."""
+    admitted = referrals.admit(referral, at=at)
     if level is None:
         raise Conflict("LEVEL_OF_CARE_UNDECIDED", "Have a clinician decide on the level of care first.")
     if level is not LevelOfCare.INTENSIVE_OUTPATIENT:
         raise Conflict("LEVEL_OF_CARE_NOT_OFFERED", "The level decided on is not offered here; refer the person on.")
     admission = Admission(id, referral.id, referral.patient.id, availability, admitted_at=at)
-    return replace(referral, status=Status.ADMITTED), admission
+    return admitted, admission

@@ -1,12 +1,12 @@
 """Levels of care: how much of it a clinician decides that somebody gets."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from stepway_chassis.errors import Conflict
-from stepway_intake.domain.referrals import Referral, Status
+from stepway_intake.domain import referrals
+from stepway_intake.domain.referrals import Referral
 
 
 class LevelOfCare(StrEnum):
@@ -34,10 +34,7 @@ class Decision:
 def decide(
     referral: Referral, *, id: UUID, level: LevelOfCare, rationale: str, by: str, at: datetime
 ) -> tuple[Referral, Decision]:
-    """Raises Conflict (REFERRAL_NOT_SCREENED, LEVEL_OF_CARE_ALREADY_DECIDED)."""
-    if referral.status is Status.RECEIVED:
-        raise Conflict("REFERRAL_NOT_SCREENED", "Record at least one assessment first.")
-    if referral.status is not Status.SCREENING:
-        raise Conflict("LEVEL_OF_CARE_ALREADY_DECIDED", "A clinician has decided; read the decision.")
+    """Raises Conflict (REFERRAL_NOT_SCREENED, LEVEL_OF_CARE_ALREADY_DECIDED, REFERRAL_CLOSED)."""
+    decided = referrals.decide(referral, offered=level is LevelOfCare.INTENSIVE_OUTPATIENT)
     decision = Decision(id, referral.id, referral.patient.id, level, rationale, by, at)
-    return replace(referral, status=Status.DECIDED), decision
+    return decided, decision

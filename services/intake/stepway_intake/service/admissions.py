@@ -13,9 +13,10 @@ from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import admissions
+from stepway_intake.service.referrals import keep
 from stepway_intake.store import admissions as store
 from stepway_intake.store.levels_of_care import level_of
-from stepway_intake.store.referrals import lock_referral, save_referral
+from stepway_intake.store.referrals import lock_referral
 from stepway_intake.wire import admissions as wire
 
 
@@ -33,10 +34,10 @@ class AdmissionService:
         tx.concerns(referral.patient.id)
         tx.correlation = str(referral.id)
         level = await level_of(tx, referral)
-        referral, admission = admissions.admit(
+        admitted, admission = admissions.admit(
             referral, level, id=uuid7(tx.now), availability=wire.availability(request.availability), at=tx.now
         )
-        await save_referral(tx, referral)
+        await keep(tx, referral, admitted)
         await store.add_admission(tx, admission)
         await outbox.append(tx, wire.patient_admitted(admission), label=referral.patient.label)
         return AdmitPatientResponse(admission=wire.admission(admission))

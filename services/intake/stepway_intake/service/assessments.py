@@ -17,8 +17,9 @@ from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
 from stepway_intake import watchdog
 from stepway_intake.domain import assessments, referrals
+from stepway_intake.service.referrals import keep
 from stepway_intake.store import assessments as store
-from stepway_intake.store.referrals import lock_referral, save_referral
+from stepway_intake.store.referrals import lock_referral
 from stepway_intake.store.risk import add_risk_flag
 from stepway_intake.wire import assessments as wire
 from stepway_intake.wire.risk import risk_raised
@@ -47,7 +48,7 @@ class AssessmentService:
             answered_at=wire.answered_at(request, tx.now),
             now=tx.now,
         )
-        await save_referral(tx, referrals.screen(referral))
+        await keep(tx, referral, referrals.screen(referral))
         await store.add_assessment(tx, assessment)
         events: list[Message] = [wire.assessment_completed(assessment, tx.now)]
         if flag:

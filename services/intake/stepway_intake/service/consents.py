@@ -1,6 +1,7 @@
 """ConsentService: who may know what about whom, and how a family member can be reached."""
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID
 
 from stepway.intake.v1.consent_service_pb2 import (
@@ -26,7 +27,7 @@ from stepway_chassis.transaction import Tx
 from stepway_intake.domain import consents
 from stepway_intake.domain.consents import USE_WITHIN, Consent, FamilyMember, Question
 from stepway_intake.store import consents as store
-from stepway_intake.store.people import find_patient
+from stepway_intake.store.people import find_patient, hold_patient, kept_under
 from stepway_intake.store.referrals import first_referral
 from stepway_intake.wire import consents as wire
 from stepway_intake.wire.people import contact_points, new_related_person
@@ -42,18 +43,17 @@ class ConsentService:
         return await self._database.command(request, GrantConsentResponse, self._grant)
 
     async def _grant(self, tx: Tx, request: GrantConsentRequest) -> GrantConsentResponse:
-        patient = await find_patient(tx, UUID(request.patient_id))
+        patient = await hold_patient(tx, UUID(request.patient_id))
         tx.concerns(patient.id)
         tx.correlation = await first_referral(tx, patient.id)
-        member = await self._named(tx, request)
+        member = await self._named(tx, request, patient.id)
         consent = consents.grant(wire.new_consent(request, member, id=uuid7(tx.now), at=tx.now))
         await store.add_consent(tx, consent)
         await outbox.append(tx, wire.consent_granted(consent), label=patient.label)
         return GrantConsentResponse(consent=wire.consent(consent, member))
 
-    async def _named(self, tx: Tx, request: GrantConsentRequest) -> FamilyMember:
+    async def _named(self, tx: Tx, request: GrantConsentRequest, patient_id: UUID) -> FamilyMember:
         """Somebody whom an earlier consent of this patient names, or somebody new."""
-        patient_id = UUID(request.patient_id)
         if request.HasField("family_member_id"):
             return await store.family_member_of(tx, patient_id, UUID(request.family_member_id))
         member = FamilyMember(uuid7(tx.now), patient_id, new_related_person(request.family_member))
@@ -109,8 +109,12 @@ class ConsentService:
 
     async def _check(self, tx: Tx, request: CheckConsentsRequest) -> CheckConsentsResponse:
         questions = [wire.question(asked) for asked in request.questions]
-        tx.concerns(*{question.patient_id for question in questions})
         known = await self._known(tx, questions)
+        unknown = {each.patient_id for each in questions} - {each.patient_id for each in known}
+        if unknown and (by_now := await kept_under(tx, unknown)):
+            questions = [replace(each, patient_id=by_now.get(each.patient_id, each.patient_id)) for each in questions]
+            known = await self._known(tx, questions)
+        tx.concerns(*{question.patient_id for question in questions})
         return wire.consent_answers(consents.check(question, known, now=tx.now) for question in questions)
 
     async def _known(self, tx: Tx, questions: list[Question]) -> list[Consent]:

@@ -13,8 +13,9 @@ from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import levels_of_care
+from stepway_intake.service.referrals import keep
 from stepway_intake.store import levels_of_care as store
-from stepway_intake.store.referrals import lock_referral, save_referral
+from stepway_intake.store.referrals import lock_referral
 from stepway_intake.wire import levels_of_care as wire
 
 
@@ -31,7 +32,7 @@ class LevelOfCareService:
         referral = await lock_referral(tx, UUID(request.referral_id))
         tx.concerns(referral.patient.id)
         tx.correlation = str(referral.id)
-        referral, decision = levels_of_care.decide(
+        decided, decision = levels_of_care.decide(
             referral,
             id=uuid7(tx.now),
             level=wire.level(request.level),
@@ -39,7 +40,7 @@ class LevelOfCareService:
             by=tx.caller.subject,
             at=tx.now,
         )
-        await save_referral(tx, referral)
+        await keep(tx, referral, decided)
         await store.add_decision(tx, decision)
         await outbox.append(tx, wire.level_of_care_decided(decision), label=referral.patient.label)
         return DecideLevelOfCareResponse(decision=wire.decision(decision))
