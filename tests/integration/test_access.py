@@ -64,7 +64,14 @@ NOT_FOUND = {
     "RecordAssessment": "REFERRAL_NOT_FOUND",
     "GetAssessment": "ASSESSMENT_NOT_FOUND",
     "DecideLevelOfCare": "REFERRAL_NOT_FOUND",
+    "SuggestLevelOfCare": "REFERRAL_NOT_FOUND",
+    "GetLevelOfCareSuggestion": "LEVEL_OF_CARE_SUGGESTION_NOT_FOUND",
     "GetLevelOfCareDecision": "LEVEL_OF_CARE_DECISION_NOT_FOUND",
+    "StartHandOff": "REFERRAL_NOT_FOUND",
+    "RecordHandOffAttempt": "HAND_OFF_NOT_FOUND",
+    "ConfirmHandOff": "HAND_OFF_NOT_FOUND",
+    "EndHandOff": "HAND_OFF_NOT_FOUND",
+    "GetHandOff": "HAND_OFF_NOT_FOUND",
     "GrantConsent": "PATIENT_NOT_FOUND",
     "RevokeConsent": "CONSENT_NOT_FOUND",
     "GetConsent": "CONSENT_NOT_FOUND",
@@ -80,6 +87,10 @@ NOT_FOUND = {
 }
 DONE_ALREADY = {
     "DecideLevelOfCare": "LEVEL_OF_CARE_ALREADY_DECIDED",
+    "StartHandOff": "ALREADY_ADMITTED",
+    "RecordHandOffAttempt": "HAND_OFF_ALREADY_CLOSED",
+    "ConfirmHandOff": "HAND_OFF_ALREADY_CLOSED",
+    "EndHandOff": "HAND_OFF_ALREADY_CLOSED",
     "RevokeConsent": "CONSENT_ALREADY_REVOKED",
     "AdmitPatient": "ALREADY_ADMITTED",
     "EndEnrollment": "ENROLLMENT_ALREADY_ENDED",
@@ -88,6 +99,7 @@ DONE_ALREADY = {
 LISTED: dict[str, Callable[[Any, Case], bool]] = {
     "ListReferrals": lambda answer, case: case.referral in {each.id for each in answer.referrals},
     "ListRiskFlags": lambda answer, case: case.risk_flag in {each.id for each in answer.risk_flags},
+    "ListHandOffs": lambda answer, case: case.hand_off in {each.id for each in answer.hand_offs},
     "ListTracks": lambda answer, case: case.track in {each.id for each in answer.tracks},
     "ListEnrollments": lambda answer, case: case.enrollment in {each.id for each in answer.enrollments},
     "ListTreatmentPlans": lambda answer, case: case.treatment_plan in {each.id for each in answer.treatment_plans},

@@ -21,7 +21,8 @@ CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
 OWN_TABLES = {
     "intake": {
         *("patient", "referral", "assessment", "risk_flag"),
-        *("level_of_care_decision", "family_member", "consent", "admission"),
+        *("level_of_care_suggestion", "level_of_care_decision", "hand_off", "hand_off_attempt"),
+        *("family_member", "consent", "admission"),
     },
     "scheduling": {"track", "enrollment"},
     "care": {"treatment_plan"},
@@ -77,7 +78,10 @@ APP_WRITES = {
         "referral": "IU",
         "assessment": "I",
         "risk_flag": "IU",
+        "level_of_care_suggestion": "I",
         "level_of_care_decision": "I",
+        "hand_off": "IU",
+        "hand_off_attempt": "I",
         "family_member": "I",
         "consent": "IU",
         "admission": "I",
