@@ -2,18 +2,23 @@
 
 import copy
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stepway_chassis.errors import InvalidInput
+from stepway_cli.sites import SiteError, read_sites
 from stepway_intake.domain.default_rules import DEFAULT
 from stepway_intake.domain.levels_of_care import LevelOfCare
 from stepway_intake.domain.rule_sets import check, rule_set_for
 from stepway_intake.domain.rules import All, From, Rule, RuleSet
 from stepway_intake.domain.rules import Any as AnyOf
+from tests.data import REPOSITORY
 
 MILD = {"fact": "band.phq-9", "from": "mild"}
 
@@ -214,6 +219,30 @@ def test_whatever_stands_anywhere_it_is_taken_or_refused_and_never_repeated(path
         refused = refusal
     within = ".rules" if "rules" in path else ""
     assert refused is None or refused.field.startswith(f"level_of_care.rule_set{within}")
+
+
+def in_a_file(folder: Path, setting: str) -> Path:
+    file = folder / "oddbrook.yaml"
+    people = "on_call: [{clinician: staff-1, email: one@oddbrook.example.org}]"
+    site = "short_name: Oddbrook, phone: 212-555-0177, email: office@oddbrook.example.org"
+    file.write_text(
+        f"site: oddbrook\nrevision: 1\nzone: UTC\nsettings: {{{site}, {people}, level_of_care: {setting}}}\n"
+    )
+    return file
+
+
+def test_what_the_readme_shows_is_what_a_site_may_write() -> None:
+    [example] = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "services/intake/README.md").read_text(), re.DOTALL)
+    check(yaml.safe_load(example))
+
+
+def test_a_sites_file_with_a_wrong_rule_is_refused_by_file_and_place(tmp_path: Path) -> None:
+    right = json.dumps({"rule_set": a_rule_set()})
+    assert read_sites([in_a_file(tmp_path, right)])
+    wrong = json.dumps({"payers": {"north": {**a_rule_set(), "fresh_days": 0}}})
+    place = re.escape("oddbrook.yaml: settings.level_of_care.payers.north.fresh_days: Write")
+    with pytest.raises(SiteError, match=place):
+        read_sites([in_a_file(tmp_path, wrong)])
 
 
 def test_our_own_rules_pass_what_is_asked_of_a_site() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Any as Anything
 
 import pytest
@@ -9,7 +10,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from stepway_intake.domain.facts import BANDS, GRADES, RISK, SCALES, STATED, Facts, bands_in, is_known, with_record
+from stepway_intake.domain.facts import (
+    BANDS,
+    GRADES,
+    RISK,
+    SCALES,
+    STATED,
+    Facts,
+    age_group,
+    bands_in,
+    is_known,
+    with_record,
+)
 from stepway_intake.domain.levels_of_care import LevelOfCare
 from stepway_intake.domain.rule_sets import rule_set_for
 from stepway_intake.domain.rules import LEVELS, All, Any, Condition, Finding, From, Holds, Rule, RuleSet, holds, weigh
@@ -167,6 +179,8 @@ def test_the_order_of_the_rules_says_nothing(rule_set: RuleSet, known: Facts, ra
         ({"hours_needed": 8}, "outpatient"),
         ({"hours_needed": 9}, "intensive_outpatient"),
         ({"hours_needed": 19}, "intensive_outpatient"),
+        ({"hours_needed": 5, "age_group": "adolescent"}, "outpatient"),
+        ({"hours_needed": 6, "age_group": "adolescent"}, "intensive_outpatient"),
         ({"risk": "moderate"}, "intensive_outpatient"),
         ({"impairment": "moderate"}, "intensive_outpatient"),
         ({"treatment_history": "outpatient_not_enough", "impairment": "low"}, "intensive_outpatient"),
@@ -238,17 +252,54 @@ def _least(condition: Condition) -> Mapping[str, str | int]:
 
 def test_no_word_on_the_risk_is_the_last_while_a_flag_is_open() -> None:
     for stated in GRADES[:-1]:
-        found = suggested(with_record(some(risk=stated), {}, flag_open=True))
+        found = suggested(with_record(some(risk=stated), {}, age_group=None, flag_open=True))
         assert (found.level, found.missing) == (None, (RISK,))
-    assert suggested(with_record(some(risk="high"), {}, flag_open=True)).level is LevelOfCare.INPATIENT
-    assert suggested(with_record(some(), {}, flag_open=False)).level is LevelOfCare.OUTPATIENT
+    said = [with_record(some(risk=risk), {}, age_group=None, flag_open=risk == "high") for risk in ("high", "none")]
+    assert [suggested(each).level for each in said] == ["inpatient", "outpatient"]
+
+
+def test_what_matters_only_if_the_risk_is_higher_than_stated_is_asked_for_as_well() -> None:
+    worse_alone = All((From("risk", "high"), From("responsibilities", "unmanaged")))
+    rule_set = replace(DEFAULT, rules=(Rule("worse_alone", LevelOfCare.EMERGENCY, "Because.", worse_alone),))
+    stated = without(some(risk="low"), "responsibilities")
+    found = [
+        suggested(replace(stated, may_be_worse=least), rule_set) for least in (frozenset({RISK}), frozenset[str]())
+    ]
+    assert [each.missing for each in found] == [("responsibilities", RISK), ()]
 
 
 def test_the_bands_on_record_are_facts_and_what_no_rule_could_name_is_none() -> None:
     record = {"phq-9": "severe", "gad-7": "unheard of", "tea-3": "strong"}
-    found = with_record(Facts({"risk": "low"}), record, flag_open=False)
-    assert found == Facts({"risk": "low", "band.phq-9": "severe"})
+    found = with_record(Facts({"risk": "low"}), record, age_group="adult", flag_open=False)
+    assert found == Facts({"risk": "low", "age_group": "adult", "band.phq-9": "severe"})
     assert bands_in(found) == {"phq-9": "severe"}
+
+
+@pytest.mark.parametrize(
+    ("born", "group"),
+    [
+        ("", None),
+        ("2008-11-25", "adult"),
+        ("2008-11-26", "adolescent"),
+        ("2008-12-01", "adolescent"),
+        ("2008-02-29", "adult"),
+        ("2008-11", None),
+        ("2008-10", "adult"),
+        ("2008-12", "adolescent"),
+        ("2008", None),
+        ("2007", "adult"),
+        ("2009", "adolescent"),
+    ],
+)
+def test_somebody_is_of_age_from_the_birthday_on_and_where_the_date_is_too_vague_that_is_unknown(
+    born: str, group: str | None
+) -> None:
+    assert age_group(born, date(2026, 11, 25)) == group
+
+
+def test_how_old_somebody_is_matters_only_where_the_hours_leave_it_open() -> None:
+    missing = [suggested(without(some(hours_needed=hours), "age_group")).missing for hours in (5, 6, 8, 9)]
+    assert missing == [(), ("age_group",), ("age_group",), ()]
 
 
 def test_each_scale_has_a_best_and_a_worst_and_its_values_once() -> None:

@@ -1,7 +1,7 @@
 """The rules that hold where a site has none of its own: general clinical sense in the form in which a site writes them.
 
 They come from no tool under licence and take no place of one. The hours are those at which programmes in the United
-States commonly begin (SAMHSA's advisory on intensive outpatient treatment: 9; partial hospital programmes: 20).
+States commonly begin (SAMHSA's advisory on intensive outpatient treatment: 9, for adolescents 6; by day: 20).
 """
 
 from collections.abc import Mapping
@@ -131,6 +131,12 @@ _PARTIAL_HOSPITALIZATION = [
 ]
 _INTENSIVE_OUTPATIENT = [
     _rule("intensive_outpatient", "hours_of_a_programme", "Nine hours a week or more.", _from("hours_needed", 9)),
+    _rule(
+        "intensive_outpatient",
+        "hours_of_a_programme_for_the_young",
+        "Six hours a week or more, for somebody who is not of age.",
+        {"all": [_from("age_group", "adolescent"), _from("hours_needed", 6)]},
+    ),
     _rule("intensive_outpatient", "some_risk", "There is some risk.", _from("risk", "moderate")),
     _rule(
         "intensive_outpatient",

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from stepway_intake.instruments.catalogue import ALL
 
 GRADES = ("none", "low", "moderate", "high")
 RISK = "risk"
 HOURS = "hours_needed"
+AGE = "age_group"
+AGES = ("adult", "adolescent")
+MAJORITY = 18
 _BAND = "band."
 
 STATED: Mapping[str, Sequence[str | int]] = {
@@ -31,7 +35,8 @@ STATED: Mapping[str, Sequence[str | int]] = {
 """What a clinician says, by name."""
 BANDS: Mapping[str, Sequence[str]] = {f"{_BAND}{each.name}": tuple(str(band) for _, band in each.bands) for each in ALL}
 """What the instruments say, for example band.phq-9."""
-SCALES: Mapping[str, Sequence[str | int]] = {**STATED, **BANDS}
+SCALES: Mapping[str, Sequence[str | int]] = {**STATED, AGE: AGES, **BANDS}
+"""All of them. Whoever is not of age comes behind adults because a programme of theirs begins with fewer hours."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +59,28 @@ def place(fact: str, value: str | int) -> int:
     return SCALES[fact].index(value)
 
 
-def with_record(stated: Facts, bands: Mapping[str, str], *, flag_open: bool) -> Facts:
-    """What a clinician has said, and what the record adds: bands by instrument, and whether a risk flag is open.
+def with_record(stated: Facts, bands: Mapping[str, str], *, age_group: str | None, flag_open: bool) -> Facts:
+    """What a clinician has said, and what the record adds: bands by instrument, age, and whether a risk flag is open.
 
     As long as nobody has taken a sign of danger, no word on the risk but the worst is the last one. A band that no rule
     could name is left out.
     """
     heard = {f"{_BAND}{instrument}": band for instrument, band in bands.items()}
     known = {fact: band for fact, band in heard.items() if band in BANDS.get(fact, ())}
+    of_age = {} if age_group is None else {AGE: age_group}
     not_the_last = flag_open and stated.known.get(RISK) != GRADES[-1]
-    return Facts({**stated.known, **known}, frozenset({RISK}) if not_the_last else frozenset())
+    return Facts({**stated.known, **of_age, **known}, frozenset({RISK}) if not_the_last else frozenset())
+
+
+def age_group(birth_date: str, today: date) -> str | None:
+    """Of somebody born on a FHIR date of which perhaps not all is known; nothing where it could be either."""
+    if not birth_date:
+        return None
+    year, *rest = (int(part) for part in birth_date.split("-"))
+    coming_of_age, day = (year + MAJORITY, *rest), (today.year, today.month, today.day)[: 1 + len(rest)]
+    if coming_of_age == day and len(rest) < 2:
+        return None
+    return AGES[0] if coming_of_age <= day else AGES[1]
 
 
 def bands_in(facts: Facts) -> Mapping[str, str]:

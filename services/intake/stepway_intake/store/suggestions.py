@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import ARRAY, Column, RowMapping, Text, Uuid, exists, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
@@ -13,7 +14,7 @@ from stepway_chassis import records
 from stepway_chassis.errors import NotFound
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
-from stepway_intake.domain.facts import Facts, with_record
+from stepway_intake.domain.facts import Facts, age_group, with_record
 from stepway_intake.domain.levels_of_care import LevelOfCare, Suggested
 from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.rules import Finding, Reason
@@ -41,9 +42,14 @@ level_of_care_suggestion = records.records(
 
 
 async def facts_of(tx: Tx, referral: Referral, stated: Facts, *, fresh: timedelta) -> Facts:
-    """What is stated, with the bands of the patient's answers that are not older than `fresh`, and any open flag."""
-    bands = await _bands(tx, referral.patient.id, tx.now - fresh)
-    return with_record(stated, bands, flag_open=await _has_open_flag(tx, referral.patient.id))
+    """What is stated, the bands of the patient's answers that are not older than `fresh`, the age, and an open flag."""
+    patient = referral.patient
+    return with_record(
+        stated,
+        await _bands(tx, patient.id, tx.now - fresh),
+        age_group=age_group(patient.person.birth_date, tx.now.astimezone(ZoneInfo(tx.site.zone)).date()),
+        flag_open=await _has_open_flag(tx, patient.id),
+    )
 
 
 async def _bands(tx: Tx, patient_id: UUID, since: datetime) -> Mapping[str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from stepway.intake.v1 import level_of_care_suggestion_pb2 as contract
 from stepway_chassis.times import to_proto
-from stepway_intake.domain.facts import HOURS, RISK, STATED, Facts, bands_in
+from stepway_intake.domain.facts import AGE, HOURS, RISK, STATED, Facts, bands_in
 from stepway_intake.domain.rules import Reason
 from stepway_intake.domain.suggestions import Suggestion
 from stepway_intake.wire.levels_of_care import level_name
@@ -57,6 +57,7 @@ def suggestion(made: Suggestion) -> contract.LevelOfCareSuggestion:
         payer=made.payer,
         suggested_to=made.suggested_to,
         suggested_at=to_proto(made.suggested_at),
+        age_group=f"AGE_GROUP_{str(made.facts.known.get(AGE, 'unspecified')).upper()}",
     )
 
 
