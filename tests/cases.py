@@ -13,8 +13,10 @@ from stepway.family.v1.invitation_service_pb2 import ListInvitationsRequest
 from stepway.intake.v1.admission_service_pb2 import AdmitPatientRequest
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_PLAN, CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.consent_service_pb2 import GrantConsentRequest
-from stepway.intake.v1.level_of_care_pb2 import LEVEL_OF_CARE_INTENSIVE_OUTPATIENT
-from stepway.intake.v1.level_of_care_service_pb2 import DecideLevelOfCareRequest
+from stepway.intake.v1.hand_off_pb2 import ATTEMPT_OUTCOME_NO_ANSWER
+from stepway.intake.v1.hand_off_service_pb2 import RecordHandOffAttemptRequest, StartHandOffRequest
+from stepway.intake.v1.level_of_care_pb2 import LEVEL_OF_CARE_INTENSIVE_OUTPATIENT, LEVEL_OF_CARE_RESIDENTIAL
+from stepway.intake.v1.level_of_care_service_pb2 import DecideLevelOfCareRequest, SuggestLevelOfCareRequest
 from stepway.notifications.v1.escalation_service_pb2 import ListEscalationsRequest
 from stepway.notifications.v1.message_service_pb2 import ListMessagesRequest
 from stepway.scheduling.v1.enrollment_service_pb2 import ListEnrollmentsRequest
@@ -39,7 +41,8 @@ AN_UNCLE = {
 class Case:
     """The ids of one person's records at one site; of the two consents nothing depends on `spare_consent`.
 
-    `namesake` is somebody else of whom everything is said that is said of the patient.
+    `namesake` is somebody else of whom everything is said that is said of the patient; `hand_off` is of a third person,
+    who was referred on.
     """
 
     site: str
@@ -50,7 +53,9 @@ class Case:
     risk_flag: str
     escalation: str
     message: str
+    suggestion: str
     decision: str
+    hand_off: str
     family_member: str
     consent: str
     spare_consent: str
@@ -73,6 +78,7 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
     referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
     namesake = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
     recorded = await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, IN_DANGER))
+    suggested = await at.call("intake", "LevelOfCareService/SuggestLevelOfCare", a_suggestion(referral.id))
     decided = await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
     consent = (await at.call("intake", "ConsentService/GrantConsent", a_consent(referral.patient_id))).consent
     spare = a_consent(
@@ -93,7 +99,9 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
             "notifications", "EscalationService/ListEscalations", ListEscalationsRequest(), patient
         ),
         message=await at.listed("notifications", "MessageService/ListMessages", ListMessagesRequest(), patient),
+        suggestion=suggested.suggestion.id,
         decision=decided.decision.id,
+        hand_off=await a_hand_off_of_somebody(at),
         family_member=consent.family_member_id,
         consent=consent.id,
         spare_consent=spare_consent,
@@ -143,6 +151,45 @@ def a_family_group(**changes: Any) -> PlanFamilyGroupRequest:
 def a_decision(referral: str, **changes: Any) -> DecideLevelOfCareRequest:
     given = {"request_id": str(uuid4()), "referral_id": referral, "rationale": "discussed with the team"}
     return DecideLevelOfCareRequest(**{**given, "level": LEVEL_OF_CARE_INTENSIVE_OUTPATIENT, **changes})
+
+
+def a_suggestion(referral: str, **facts: Any) -> SuggestLevelOfCareRequest:
+    """Asked about somebody of whom it is known that they need nine hours a week."""
+    return SuggestLevelOfCareRequest(request_id=str(uuid4()), referral_id=referral, facts={"hours_needed": 9, **facts})
+
+
+def a_hand_off(referral: str, **changes: Any) -> StartHandOffRequest:
+    given: dict[str, Any] = {
+        "request_id": str(uuid4()),
+        "referral_id": referral,
+        "provider": {"name": "Sable Ridge", "phone": "+12125550199"},
+        "due_at": to_proto(datetime.now(UTC) + timedelta(days=2)),
+    }
+    return StartHandOffRequest(**{**given, **changes})
+
+
+def an_attempt(hand_off: str, **changes: Any) -> RecordHandOffAttemptRequest:
+    given = {"request_id": str(uuid4()), "hand_off_id": hand_off, "outcome": ATTEMPT_OUTCOME_NO_ANSWER}
+    return RecordHandOffAttemptRequest(**{**given, **changes})
+
+
+async def a_decided_referral(at: At, **changes: Any) -> str:
+    """Of somebody who needs more than is offered here, and whom nobody can write to."""
+    received = await at.call(
+        "intake", "ReferralService/ReceiveReferral", a_referral(person={"family_name": "Ovelmoor"})
+    )
+    referral = str(received.referral.id)
+    await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral, [0] * 9))
+    decision = a_decision(referral, **{"level": LEVEL_OF_CARE_RESIDENTIAL, **changes})
+    await at.call("intake", "LevelOfCareService/DecideLevelOfCare", decision)
+    return referral
+
+
+async def a_hand_off_of_somebody(at: At) -> str:
+    """Open, with one attempt."""
+    started = await at.call("intake", "HandOffService/StartHandOff", a_hand_off(await a_decided_referral(at)))
+    await at.call("intake", "HandOffService/RecordHandOffAttempt", an_attempt(started.hand_off.id))
+    return str(started.hand_off.id)
 
 
 def a_consent(patient: str, **changes: Any) -> GrantConsentRequest:

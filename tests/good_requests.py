@@ -10,11 +10,13 @@ from stepway.family.v1 import family_group_service_pb2 as groups
 from stepway.family.v1 import invitation_service_pb2 as invitations
 from stepway.intake.v1 import admission_service_pb2 as admissions
 from stepway.intake.v1 import consent_service_pb2 as consents
+from stepway.intake.v1 import hand_off_service_pb2 as hand_offs
 from stepway.intake.v1 import level_of_care_service_pb2 as levels_of_care
 from stepway.intake.v1 import person_service_pb2 as people
 from stepway.intake.v1 import referral_service_pb2 as referrals
 from stepway.intake.v1.assessment_service_pb2 import GetAssessmentRequest
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE
+from stepway.intake.v1.hand_off_pb2 import HAND_OFF_END_OTHER
 from stepway.intake.v1.referral_pb2 import REFERRAL_STATUS_DECLINED
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest, GetReferralRequest, ListReferralsRequest
 from stepway.intake.v1.risk_service_pb2 import ListRiskFlagsRequest
@@ -22,7 +24,17 @@ from stepway.notifications.v1 import escalation_service_pb2 as escalations
 from stepway.notifications.v1.message_service_pb2 import ListMessagesRequest, StopMessagesRequest
 from stepway.scheduling.v1 import enrollment_service_pb2 as enrollments
 from stepway.scheduling.v1 import track_service_pb2 as tracks
-from tests.cases import Case, a_consent, a_decision, a_family_group, a_track, an_admission
+from tests.cases import (
+    Case,
+    a_consent,
+    a_decision,
+    a_family_group,
+    a_hand_off,
+    a_suggestion,
+    a_track,
+    an_admission,
+    an_attempt,
+)
 from tests.network import a_referral, phq_9
 
 RECEIVE = "stepway.intake.v1.ReferralService/ReceiveReferral"
@@ -73,10 +85,24 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
         assessment_id=case.assessment
     ),
     "stepway.intake.v1.RiskService/ListRiskFlags": lambda case: ListRiskFlagsRequest(page_size=100),
+    "stepway.intake.v1.LevelOfCareService/SuggestLevelOfCare": lambda case: a_suggestion(case.referral),
+    "stepway.intake.v1.LevelOfCareService/GetLevelOfCareSuggestion": lambda case: (
+        levels_of_care.GetLevelOfCareSuggestionRequest(suggestion_id=case.suggestion)
+    ),
     "stepway.intake.v1.LevelOfCareService/DecideLevelOfCare": lambda case: a_decision(case.referral),
     "stepway.intake.v1.LevelOfCareService/GetLevelOfCareDecision": lambda case: (
         levels_of_care.GetLevelOfCareDecisionRequest(decision_id=case.decision)
     ),
+    "stepway.intake.v1.HandOffService/StartHandOff": lambda case: a_hand_off(case.referral),
+    "stepway.intake.v1.HandOffService/RecordHandOffAttempt": lambda case: an_attempt(case.hand_off),
+    "stepway.intake.v1.HandOffService/ConfirmHandOff": lambda case: hand_offs.ConfirmHandOffRequest(
+        request_id=an_id(), hand_off_id=case.hand_off, confirmed_with="the nurse there"
+    ),
+    "stepway.intake.v1.HandOffService/EndHandOff": lambda case: hand_offs.EndHandOffRequest(
+        request_id=an_id(), hand_off_id=case.hand_off, end=HAND_OFF_END_OTHER, end_text="as told"
+    ),
+    "stepway.intake.v1.HandOffService/GetHandOff": lambda case: hand_offs.GetHandOffRequest(hand_off_id=case.hand_off),
+    "stepway.intake.v1.HandOffService/ListHandOffs": lambda case: hand_offs.ListHandOffsRequest(page_size=100),
     "stepway.intake.v1.ConsentService/GrantConsent": lambda case: a_consent(case.patient),
     "stepway.intake.v1.ConsentService/RevokeConsent": lambda case: consents.RevokeConsentRequest(
         request_id=an_id(), consent_id=case.spare_consent

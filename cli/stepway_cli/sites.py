@@ -13,13 +13,14 @@ import yaml
 from stepway_care.domain import plan_due
 from stepway_chassis.database import json_connection
 from stepway_chassis.errors import Refusal
+from stepway_intake.domain import rule_sets
 from stepway_intake.domain.referrals import pace_of
 from stepway_notifications.domain.policy import policy_of
 
 SETTINGS = frozenset(
     {
         *("short_name", "phone", "email", "sending_window", "on_call", "page_again_seconds"),  # notifications
-        *("part2_program", "referral_due_hours"),  # intake
+        *("part2_program", "referral_due_hours", "level_of_care"),  # intake
         "plan_due_hours",  # care
     }
 )
@@ -97,6 +98,7 @@ def check(record: SiteRecord, name: str) -> None:
         policy_of(record.settings, record.zone)
         plan_due(record.settings)
         pace_of(record.settings)
+        rule_sets.check(record.settings)
     except Refusal as refusal:
         raise SiteError(f"{name}: settings.{refusal.field}: {refusal.message}") from None
 

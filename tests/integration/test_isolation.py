@@ -21,7 +21,8 @@ CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
 OWN_TABLES = {
     "intake": {
         *("patient", "person_key", "referral", "assessment", "risk_flag"),
-        *("level_of_care_decision", "family_member", "consent", "admission"),
+        *("level_of_care_suggestion", "level_of_care_decision", "hand_off", "hand_off_attempt"),
+        *("family_member", "consent", "admission"),
     },
     "scheduling": {"track", "enrollment"},
     "care": {"treatment_plan"},
@@ -79,7 +80,10 @@ APP_WRITES = {
         "referral": "IU",
         "assessment": "IU",
         "risk_flag": "IU",
+        "level_of_care_suggestion": "IU",
         "level_of_care_decision": "IU",
+        "hand_off": "IU",
+        "hand_off_attempt": "I",
         "family_member": "IU",
         "consent": "IU",
         "admission": "IU",

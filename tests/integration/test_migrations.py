@@ -187,6 +187,31 @@ async def test_a_row_that_no_registered_site_holds_stops_the_migration_and_nothi
         await notifications.as_before(NORTHSIDE, "SELECT clinicians FROM escalation")
 
 
+async def test_decisions_of_before_stay_as_they_are_and_an_earlier_version_goes_on_deciding(intake: Scratch) -> None:
+    await intake.migrate("2026_11_24_2200")
+    ids = [uuid4(), uuid4()]
+    decided = (
+        "INSERT INTO level_of_care_decision"
+        " (site, id, referral_id, patient_id, level, rationale, decided_by, decided_at)"
+        " VALUES ('{0}', '{1}', '{1}', '{1}', '{2}', 'seen', 'staff-1', now())"
+    )
+    for id in ids:
+        intake.sql(
+            f"INSERT INTO patient VALUES ('{LAKESIDE}', '{id}', '{{}}', 'general', now());"
+            f"INSERT INTO referral VALUES ('{LAKESIDE}', '{id}', '{id}', 'decided', '[]', '', now())"
+        )
+    intake.sql(decided.format(LAKESIDE, ids[0], "residential"))
+    await intake.migrate()
+    await intake.as_before(LAKESIDE, decided.format(LAKESIDE, ids[1], "inpatient"))
+    kept = intake.rows(
+        "SELECT level, suggestion_id, override_reason, tool_results FROM level_of_care_decision ORDER BY 1"
+    )
+    nothing = {"suggestion_id": None, "override_reason": None, "tool_results": []}
+    assert kept == [{"level": level, **nothing} for level in ("inpatient", "residential")]
+    with pytest.raises(asyncpg.CheckViolationError):
+        await intake.as_before(LAKESIDE, decided.format(LAKESIDE, uuid4(), "a bed"))
+
+
 async def test_intake_asks_about_each_flag_of_before_that_nobody_has_taken(intake: Scratch) -> None:
     for site, taken in ((NORTHSIDE, "NULL"), (LAKESIDE, "now()")):
         id = uuid4()

@@ -8,6 +8,7 @@ from stepway_intake.gauges import GAUGES
 from stepway_intake.service.admissions import AdmissionService
 from stepway_intake.service.assessments import AssessmentService
 from stepway_intake.service.consents import ConsentService
+from stepway_intake.service.hand_offs import HandOffService
 from stepway_intake.service.levels_of_care import LevelOfCareService
 from stepway_intake.service.people import PersonService
 from stepway_intake.service.referrals import ReferralService
@@ -26,6 +27,7 @@ def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
             AssessmentService(database, telemetry),
             RiskService(database),
             LevelOfCareService(database),
+            HandOffService(database),
             ConsentService(database),
             AdmissionService(database),
         ],
