@@ -15,6 +15,8 @@ from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_PLAN, CONSENT_CATEGOR
 from stepway.intake.v1.consent_service_pb2 import GrantConsentRequest
 from stepway.intake.v1.level_of_care_pb2 import LEVEL_OF_CARE_INTENSIVE_OUTPATIENT
 from stepway.intake.v1.level_of_care_service_pb2 import DecideLevelOfCareRequest
+from stepway.intake.v1.workup_pb2 import BATTERY_DUAL
+from stepway.intake.v1.workup_service_pb2 import StartWorkupRequest
 from stepway.notifications.v1.escalation_service_pb2 import ListEscalationsRequest
 from stepway.notifications.v1.message_service_pb2 import ListMessagesRequest
 from stepway.scheduling.v1.enrollment_service_pb2 import ListEnrollmentsRequest
@@ -43,6 +45,7 @@ class Case:
     patient: str
     referral: str
     assessment: str
+    workup: str
     risk_flag: str
     escalation: str
     message: str
@@ -68,6 +71,7 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
     group = (await at.call("family", "FamilyGroupService/PlanFamilyGroup", a_family_group())).family_group.id
     referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
     recorded = await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, IN_DANGER))
+    workup = (await at.call("intake", "WorkupService/StartWorkup", a_workup(referral.id))).workup.id
     decided = await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
     consent = (await at.call("intake", "ConsentService/GrantConsent", a_consent(referral.patient_id))).consent
     spare = a_consent(
@@ -82,6 +86,7 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
         patient=patient,
         referral=referral.id,
         assessment=recorded.assessment.id,
+        workup=workup,
         risk_flag=recorded.risk_flag_id,
         escalation=await at.listed(
             "notifications", "EscalationService/ListEscalations", ListEscalationsRequest(), patient
@@ -132,6 +137,11 @@ def a_family_group(**changes: Any) -> PlanFamilyGroupRequest:
     starts_at = to_proto(datetime.now(UTC) + timedelta(days=1))
     given = {"request_id": str(uuid4()), "starts_at": starts_at, "minutes": 90, "seats": 100}
     return PlanFamilyGroupRequest(**{**given, **changes})
+
+
+def a_workup(referral: str, **changes: Any) -> StartWorkupRequest:
+    given = {"request_id": str(uuid4()), "referral_id": referral, "battery": BATTERY_DUAL}
+    return StartWorkupRequest(**{**given, **changes})
 
 
 def a_decision(referral: str, **changes: Any) -> DecideLevelOfCareRequest:

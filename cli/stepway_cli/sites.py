@@ -13,12 +13,13 @@ import yaml
 from stepway_care.domain import plan_due
 from stepway_chassis.database import json_connection
 from stepway_chassis.errors import Refusal
+from stepway_intake.domain.site_rules import rules_of
 from stepway_notifications.domain.policy import policy_of
 
 SETTINGS = frozenset(
     {
         *("short_name", "phone", "email", "sending_window", "on_call", "page_again_seconds"),  # notifications
-        "part2_program",  # intake
+        *("part2_program", "instrument_versions", "risk_minutes", "emergency_email"),  # intake
         "plan_due_hours",  # care
     }
 )
@@ -95,6 +96,7 @@ def check(record: SiteRecord, name: str) -> None:
     try:
         policy_of(record.settings, record.zone)
         plan_due(record.settings)
+        rules_of(record.settings)
     except Refusal as refusal:
         raise SiteError(f"{name}: settings.{refusal.field}: {refusal.message}") from None
 

@@ -20,7 +20,7 @@ from tests.waiting import until
 CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
 OWN_TABLES = {
     "intake": {
-        *("patient", "referral", "assessment", "risk_flag"),
+        *("patient", "referral", "assessment", "workup", "risk_flag"),
         *("level_of_care_decision", "family_member", "consent", "admission"),
     },
     "scheduling": {"track", "enrollment"},
@@ -76,6 +76,7 @@ APP_WRITES = {
         "patient": "I",
         "referral": "IU",
         "assessment": "I",
+        "workup": "IU",
         "risk_flag": "IU",
         "level_of_care_decision": "I",
         "family_member": "I",

@@ -6,7 +6,7 @@ from sqlalchemy import Select, func, select
 
 from stepway_chassis.counts import Gauge
 from stepway_chassis.transaction import Tx
-from stepway_intake.domain.risk import Urgency
+from stepway_intake.domain.risk import Disposition, Urgency
 from stepway_intake.store.risk import risk_flag
 
 PAGED_WITHIN = timedelta(seconds=60)
@@ -25,8 +25,14 @@ def _unpaged(tx: Tx) -> Select[int]:
     return _urgent(tx).where(risk_flag.c.paged_at.is_(None), risk_flag.c.raised_at < tx.now - PAGED_WITHIN)
 
 
+def _overdue(tx: Tx) -> Select[int]:
+    undisposed = (risk_flag.c.site == tx.site.name, risk_flag.c.disposition == Disposition.PENDING)
+    return select(func.count()).select_from(risk_flag).where(*undisposed, risk_flag.c.due_at < tx.now)
+
+
 GAUGES = (
     Gauge("stepway.risk_flags.open", "Signs of danger that nobody has acknowledged.", open_flags),
     Gauge("stepway.risk_flags.urgent", "Those of them that ask for somebody at once.", _urgent),
     Gauge("stepway.risk_flags.unpaged", "Those of them that no channel has taken within a minute.", _unpaged),
+    Gauge("stepway.risk_flags.overdue", "Flags whose next step was due: to be taken, or disposed of.", _overdue),
 )
