@@ -3,6 +3,7 @@
 from email.message import EmailMessage
 from email.utils import formataddr
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import aiosmtplib
 
@@ -28,22 +29,23 @@ class Fallback:
         self._host = parts.hostname or ""
         self._port = parts.port or 25
 
-    async def warn(self, site: Site) -> None:
-        """Raises Unsent, also where there is nobody or nothing to send it by."""
+    async def warn(self, site: Site, id: UUID) -> None:
+        """`id` is this warning's own. Raises Unsent, also where there is nobody, or no server, to send it to."""
         address = rules_of(site.settings).emergency_email
         if not address or not self._host:
             raise Unsent
         try:
-            await aiosmtplib.send(_email(site, address), hostname=self._host, port=self._port, timeout=SECONDS)
+            await aiosmtplib.send(_email(site, address, id), hostname=self._host, port=self._port, timeout=SECONDS)
         except (aiosmtplib.SMTPException, OSError) as error:
             raise Unsent from error
 
 
-def _email(site: Site, address: str) -> EmailMessage:
+def _email(site: Site, address: str, id: UUID) -> EmailMessage:
     email = EmailMessage()
     name = str(site.settings.get("short_name", site.name))
     email["From"] = formataddr((name, str(site.settings.get("email", address))))
     email["To"] = address
     email["Subject"] = name
+    email["Message-ID"] = f"<emergency-{id}@{address.rpartition('@')[2]}>"
     email.set_content(WORDS)
     return email

@@ -71,7 +71,7 @@ def watchdog(
         if not late:
             return
         try:
-            await fallback.warn(site)
+            await fallback.warn(site, uuid7(now()))
         except Unsent as error:
             log.error("flag.unheard", site=site.name, error_type=type(error.__cause__ or error).__name__)
             return
