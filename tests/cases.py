@@ -11,8 +11,10 @@ from stepway.care.v1.treatment_plan_service_pb2 import ListTreatmentPlansRequest
 from stepway.family.v1.family_group_service_pb2 import PlanFamilyGroupRequest
 from stepway.family.v1.invitation_service_pb2 import ListInvitationsRequest
 from stepway.intake.v1.admission_service_pb2 import AdmitPatientRequest
+from stepway.intake.v1.assessment_pb2 import INSTRUMENT_SCOFF
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_PLAN, CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.consent_service_pb2 import GrantConsentRequest
+from stepway.intake.v1.instrument_service_pb2 import InstallContentPackRequest
 from stepway.intake.v1.level_of_care_pb2 import LEVEL_OF_CARE_INTENSIVE_OUTPATIENT
 from stepway.intake.v1.level_of_care_service_pb2 import DecideLevelOfCareRequest
 from stepway.intake.v1.workup_pb2 import BATTERY_DUAL
@@ -142,6 +144,13 @@ def a_family_group(**changes: Any) -> PlanFamilyGroupRequest:
 def a_workup(referral: str, **changes: Any) -> StartWorkupRequest:
     given = {"request_id": str(uuid4()), "referral_id": referral, "battery": BATTERY_DUAL}
     return StartWorkupRequest(**{**given, **changes})
+
+
+def a_content_pack(**changes: Any) -> InstallContentPackRequest:
+    """Words of our own for an instrument whose wording is not ours to ship."""
+    wording = [{"item": item, "text": f"Question {item}?", "answers": ["No", "Yes"]} for item in range(1, 6)]
+    given = {"request_id": str(uuid4()), "instrument": INSTRUMENT_SCOFF, "language": "en", "wording": wording}
+    return InstallContentPackRequest(**{**given, "permission": "letter 17/2026", **changes})
 
 
 def a_decision(referral: str, **changes: Any) -> DecideLevelOfCareRequest:

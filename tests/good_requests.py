@@ -15,6 +15,7 @@ from stepway.intake.v1 import workup_service_pb2 as workups
 from stepway.intake.v1.assessment_pb2 import INSTRUMENT_GAD_7, INSTRUMENT_PHQ_9
 from stepway.intake.v1.assessment_service_pb2 import GetAssessmentRequest, GetScoreRequest
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE
+from stepway.intake.v1.instrument_service_pb2 import GetInstrumentRequest
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest, GetReferralRequest, ListReferralsRequest
 from stepway.intake.v1.risk_flag_pb2 import RISK_DISPOSITION_SAFETY_PLAN
 from stepway.intake.v1.risk_service_pb2 import (
@@ -27,7 +28,7 @@ from stepway.notifications.v1 import escalation_service_pb2 as escalations
 from stepway.notifications.v1.message_service_pb2 import ListMessagesRequest, StopMessagesRequest
 from stepway.scheduling.v1 import enrollment_service_pb2 as enrollments
 from stepway.scheduling.v1 import track_service_pb2 as tracks
-from tests.cases import Case, a_consent, a_decision, a_family_group, a_track, a_workup, an_admission
+from tests.cases import Case, a_consent, a_content_pack, a_decision, a_family_group, a_track, a_workup, an_admission
 from tests.network import a_referral, phq_9
 
 RECEIVE = "stepway.intake.v1.ReferralService/ReceiveReferral"
@@ -67,6 +68,10 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
     ),
     "stepway.intake.v1.WorkupService/GetWorkup": lambda case: workups.GetWorkupRequest(workup_id=case.workup),
     "stepway.intake.v1.WorkupService/ListWorkups": lambda case: workups.ListWorkupsRequest(page_size=100),
+    "stepway.intake.v1.InstrumentService/GetInstrument": lambda case: GetInstrumentRequest(
+        instrument=INSTRUMENT_PHQ_9, language="en"
+    ),
+    "stepway.intake.v1.InstrumentService/InstallContentPack": lambda case: a_content_pack(),
     "stepway.intake.v1.RiskService/ListRiskFlags": lambda case: ListRiskFlagsRequest(page_size=100),
     "stepway.intake.v1.RiskService/AcknowledgeRiskFlag": lambda case: AcknowledgeRiskFlagRequest(
         request_id=an_id(), risk_flag_id=case.risk_flag

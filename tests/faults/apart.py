@@ -22,7 +22,10 @@ EASTBAY, WESTBAY = "eastbay", "westbay"  # sites of the intake apart, which no r
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 _MOVING = "outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work, person_label"
 _OWN = {
-    "intake": "risk_flag, assessment, admission, level_of_care_decision, consent, family_member, referral, patient",
+    "intake": (
+        "risk_flag, assessment, workup, content_pack, admission, level_of_care_decision, consent, family_member,"
+        " referral, patient"
+    ),
     "scheduling": "enrollment, track",
     "care": "treatment_plan",
     "family": "consent_link, patient, invitation, family_group",

@@ -20,7 +20,7 @@ from tests.waiting import until
 CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
 OWN_TABLES = {
     "intake": {
-        *("patient", "referral", "assessment", "workup", "risk_flag"),
+        *("patient", "referral", "assessment", "workup", "risk_flag", "content_pack"),
         *("level_of_care_decision", "family_member", "consent", "admission"),
     },
     "scheduling": {"track", "enrollment"},
@@ -77,6 +77,7 @@ APP_WRITES = {
         "referral": "IU",
         "assessment": "I",
         "workup": "IU",
+        "content_pack": "I",
         "risk_flag": "IU",
         "level_of_care_decision": "I",
         "family_member": "I",

@@ -64,6 +64,7 @@ TABLES = {
         "referral": "true",
         "assessment": "true",
         "workup": "true",
+        "content_pack": "true",
         "risk_flag": "true",
         "level_of_care_decision": "true",
         "family_member": "true",

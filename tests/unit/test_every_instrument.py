@@ -14,6 +14,8 @@ from stepway_intake.instruments.catalogue import ALL, CURRENT, find
 from stepway_intake.instruments.definition import TOTAL, Band, Definition, Licence, Risk, Scale, Sex
 from stepway_intake.instruments.files import definition as read_file
 from stepway_intake.instruments.scoring import risk_of, score, unanswered
+from stepway_intake.instruments.words import SHIPPED
+from tests.data import REPOSITORY
 from tests.golden import answers
 
 every_definition = pytest.mark.parametrize("definition", ALL, ids=lambda each: f"{each.name} {each.version}")
@@ -274,3 +276,20 @@ def test_a_file_that_contradicts_itself_is_refused_by_name(changes: dict[str, ob
     assert read_file("tea", {"tea": WHOLE}).name == "tea"
     with pytest.raises(ValueError, match="tea"):
         read_file("tea", {"tea": {**WHOLE, **changes}})
+
+
+# The page about them
+
+
+@pytest.mark.parametrize("name", sorted(CURRENT))
+def test_the_page_of_licences_has_each_instrument_as_its_file_has_it(name: str) -> None:
+    page = (REPOSITORY / "docs" / "instruments.md").read_text()
+    (row,) = [line.split(" | ") for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+    assert row[2] == CURRENT[name].licence
+    assert row[4] == ("en |" if (name, "en") in SHIPPED else WITHOUT_WORDS[CURRENT[name].licence])
+    assert {part.strip().split(" ")[0] for part in row[1].split(";")} == {
+        each.version for each in ALL if each.name == name
+    }
+
+
+WITHOUT_WORDS = {Licence.PUBLIC: "none yet |", Licence.PERMISSION_REQUIRED: "content pack |"}

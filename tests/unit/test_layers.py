@@ -16,6 +16,7 @@ DOMAINS = (
     "stepway_intake.instruments.catalogue",
     "stepway_intake.instruments.battery",
     "stepway_intake.instruments.coded",
+    "stepway_intake.instruments.words",
     "stepway_scheduling.domain",
     "stepway_care.domain",
     "stepway_family.domain",

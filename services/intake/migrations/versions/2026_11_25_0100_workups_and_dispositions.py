@@ -1,4 +1,4 @@
-"""Whole scores, workups, and what becomes of a risk flag after it was taken"""
+"""Whole scores, workups, the words of instruments, and what becomes of a risk flag after it was taken"""
 
 from alembic import op
 
@@ -54,11 +54,32 @@ CHANGES = (
         FOREIGN KEY (site, referral_id) REFERENCES referral,
         CHECK ((completed_at IS NULL) = (completed_by IS NULL))
     )""",
+    """
+    CREATE TABLE content_pack (
+        site text NOT NULL,
+        id uuid NOT NULL,
+        instrument text NOT NULL,
+        version text NOT NULL,
+        language text NOT NULL,
+        notice text NOT NULL,
+        permission text NOT NULL,
+        items jsonb NOT NULL,
+        installed_by text NOT NULL,
+        installed_at timestamptz NOT NULL,
+        PRIMARY KEY (site, id)
+    )""",
+    "CREATE INDEX content_pack_of ON content_pack (site, instrument, version, language, id)",
     "CREATE UNIQUE INDEX workup_open ON workup (site, referral_id) WHERE completed_at IS NULL",
 )
-RIGHTS = "SELECT, INSERT, UPDATE (drafts, sections, excuses, completed_at, completed_by)"
+RIGHTS = {
+    "workup": "SELECT, INSERT, UPDATE (drafts, sections, excuses, completed_at, completed_by)",
+    "content_pack": "SELECT, INSERT",
+}
 
 
 def upgrade() -> None:
-    for statement in (*CHANGES, *schema.protect("intake", "workup", RIGHTS)):
+    for statement in CHANGES:
         op.execute(statement)
+    for table, rights in RIGHTS.items():
+        for statement in schema.protect("intake", table, rights):
+            op.execute(statement)
