@@ -11,12 +11,16 @@ from stepway.care.v1.treatment_plan_service_pb2 import ListTreatmentPlansRequest
 from stepway.family.v1.family_group_service_pb2 import PlanFamilyGroupRequest
 from stepway.family.v1.invitation_service_pb2 import ListInvitationsRequest
 from stepway.intake.v1.admission_service_pb2 import AdmitPatientRequest
+from stepway.intake.v1.assessment_pb2 import INSTRUMENT_SCOFF
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_PLAN, CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.consent_service_pb2 import GrantConsentRequest
 from stepway.intake.v1.hand_off_pb2 import ATTEMPT_OUTCOME_NO_ANSWER
 from stepway.intake.v1.hand_off_service_pb2 import RecordHandOffAttemptRequest, StartHandOffRequest
+from stepway.intake.v1.instrument_service_pb2 import InstallContentPackRequest
 from stepway.intake.v1.level_of_care_pb2 import LEVEL_OF_CARE_INTENSIVE_OUTPATIENT, LEVEL_OF_CARE_RESIDENTIAL
 from stepway.intake.v1.level_of_care_service_pb2 import DecideLevelOfCareRequest, SuggestLevelOfCareRequest
+from stepway.intake.v1.workup_pb2 import BATTERY_DUAL
+from stepway.intake.v1.workup_service_pb2 import StartWorkupRequest
 from stepway.notifications.v1.escalation_service_pb2 import ListEscalationsRequest
 from stepway.notifications.v1.message_service_pb2 import ListMessagesRequest
 from stepway.scheduling.v1.enrollment_service_pb2 import ListEnrollmentsRequest
@@ -50,6 +54,7 @@ class Case:
     namesake: str
     referral: str
     assessment: str
+    workup: str
     risk_flag: str
     escalation: str
     message: str
@@ -78,6 +83,7 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
     referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
     namesake = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
     recorded = await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, IN_DANGER))
+    workup = (await at.call("intake", "WorkupService/StartWorkup", a_workup(referral.id))).workup.id
     suggested = await at.call("intake", "LevelOfCareService/SuggestLevelOfCare", a_suggestion(referral.id))
     decided = await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
     consent = (await at.call("intake", "ConsentService/GrantConsent", a_consent(referral.patient_id))).consent
@@ -94,6 +100,7 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
         namesake=namesake.patient_id,
         referral=referral.id,
         assessment=recorded.assessment.id,
+        workup=workup,
         risk_flag=recorded.risk_flag_id,
         escalation=await at.listed(
             "notifications", "EscalationService/ListEscalations", ListEscalationsRequest(), patient
@@ -146,6 +153,18 @@ def a_family_group(**changes: Any) -> PlanFamilyGroupRequest:
     starts_at = to_proto(datetime.now(UTC) + timedelta(days=1))
     given = {"request_id": str(uuid4()), "starts_at": starts_at, "minutes": 90, "seats": 100}
     return PlanFamilyGroupRequest(**{**given, **changes})
+
+
+def a_workup(referral: str, **changes: Any) -> StartWorkupRequest:
+    given = {"request_id": str(uuid4()), "referral_id": referral, "battery": BATTERY_DUAL}
+    return StartWorkupRequest(**{**given, **changes})
+
+
+def a_content_pack(**changes: Any) -> InstallContentPackRequest:
+    """Words of our own for an instrument whose wording is not ours to ship."""
+    wording = [{"item": item, "text": f"Question {item}?", "answers": ["No", "Yes"]} for item in range(1, 6)]
+    given = {"request_id": str(uuid4()), "instrument": INSTRUMENT_SCOFF, "language": "en", "wording": wording}
+    return InstallContentPackRequest(**{**given, "permission": "letter 17/2026", **changes})
 
 
 def a_decision(referral: str, **changes: Any) -> DecideLevelOfCareRequest:

@@ -14,12 +14,21 @@ from stepway.intake.v1 import hand_off_service_pb2 as hand_offs
 from stepway.intake.v1 import level_of_care_service_pb2 as levels_of_care
 from stepway.intake.v1 import person_service_pb2 as people
 from stepway.intake.v1 import referral_service_pb2 as referrals
-from stepway.intake.v1.assessment_service_pb2 import GetAssessmentRequest
+from stepway.intake.v1 import workup_service_pb2 as workups
+from stepway.intake.v1.assessment_pb2 import INSTRUMENT_GAD_7, INSTRUMENT_PHQ_9
+from stepway.intake.v1.assessment_service_pb2 import GetAssessmentRequest, GetScoreRequest
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.hand_off_pb2 import HAND_OFF_END_OTHER
+from stepway.intake.v1.instrument_service_pb2 import GetInstrumentRequest
 from stepway.intake.v1.referral_pb2 import REFERRAL_STATUS_DECLINED
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest, GetReferralRequest, ListReferralsRequest
-from stepway.intake.v1.risk_service_pb2 import ListRiskFlagsRequest
+from stepway.intake.v1.risk_flag_pb2 import RISK_DISPOSITION_SAFETY_PLAN
+from stepway.intake.v1.risk_service_pb2 import (
+    AcknowledgeRiskFlagRequest,
+    ListRiskFlagsRequest,
+    RecordDispositionRequest,
+)
+from stepway.intake.v1.workup_pb2 import EXCUSE_REASON_LATER
 from stepway.notifications.v1 import escalation_service_pb2 as escalations
 from stepway.notifications.v1.message_service_pb2 import ListMessagesRequest, StopMessagesRequest
 from stepway.scheduling.v1 import enrollment_service_pb2 as enrollments
@@ -27,11 +36,13 @@ from stepway.scheduling.v1 import track_service_pb2 as tracks
 from tests.cases import (
     Case,
     a_consent,
+    a_content_pack,
     a_decision,
     a_family_group,
     a_hand_off,
     a_suggestion,
     a_track,
+    a_workup,
     an_admission,
     an_attempt,
 )
@@ -84,7 +95,36 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
     "stepway.intake.v1.AssessmentService/GetAssessment": lambda case: GetAssessmentRequest(
         assessment_id=case.assessment
     ),
+    "stepway.intake.v1.AssessmentService/GetScore": lambda case: GetScoreRequest(assessment_id=case.assessment),
+    "stepway.intake.v1.WorkupService/StartWorkup": lambda case: a_workup(case.referral),
+    "stepway.intake.v1.WorkupService/SaveWorkupAnswers": lambda case: workups.SaveWorkupAnswersRequest(
+        request_id=an_id(), workup_id=case.workup, instrument=INSTRUMENT_GAD_7, answers=[{"item": 1, "value": 2}]
+    ),
+    "stepway.intake.v1.WorkupService/SaveWorkupSection": lambda case: workups.SaveWorkupSectionRequest(
+        request_id=an_id(), workup_id=case.workup, section={"strengths": {"strengths": ["patient"]}}
+    ),
+    "stepway.intake.v1.WorkupService/ExcuseWorkupPart": lambda case: workups.ExcuseWorkupPartRequest(
+        request_id=an_id(), workup_id=case.workup, instrument=INSTRUMENT_PHQ_9, reason=EXCUSE_REASON_LATER
+    ),
+    "stepway.intake.v1.WorkupService/CompleteWorkup": lambda case: workups.CompleteWorkupRequest(
+        request_id=an_id(), workup_id=case.workup
+    ),
+    "stepway.intake.v1.WorkupService/GetWorkup": lambda case: workups.GetWorkupRequest(workup_id=case.workup),
+    "stepway.intake.v1.WorkupService/ListWorkups": lambda case: workups.ListWorkupsRequest(page_size=100),
+    "stepway.intake.v1.InstrumentService/GetInstrument": lambda case: GetInstrumentRequest(
+        instrument=INSTRUMENT_PHQ_9, language="en"
+    ),
+    "stepway.intake.v1.InstrumentService/InstallContentPack": lambda case: a_content_pack(),
     "stepway.intake.v1.RiskService/ListRiskFlags": lambda case: ListRiskFlagsRequest(page_size=100),
+    "stepway.intake.v1.RiskService/AcknowledgeRiskFlag": lambda case: AcknowledgeRiskFlagRequest(
+        request_id=an_id(), risk_flag_id=case.risk_flag
+    ),
+    "stepway.intake.v1.RiskService/RecordDisposition": lambda case: RecordDispositionRequest(
+        request_id=an_id(),
+        risk_flag_id=case.risk_flag,
+        disposition=RISK_DISPOSITION_SAFETY_PLAN,
+        note="made a plan together",
+    ),
     "stepway.intake.v1.LevelOfCareService/SuggestLevelOfCare": lambda case: a_suggestion(case.referral),
     "stepway.intake.v1.LevelOfCareService/GetLevelOfCareSuggestion": lambda case: (
         levels_of_care.GetLevelOfCareSuggestionRequest(suggestion_id=case.suggestion)

@@ -22,8 +22,10 @@ EASTBAY, WESTBAY = "eastbay", "westbay"  # sites of the intake apart, which no r
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 _MOVING = "outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work, person_label, person_alias"
 _OWN = {
-    "intake": "risk_flag, assessment, admission, hand_off_attempt, hand_off, level_of_care_decision,"
-    " level_of_care_suggestion, consent, family_member, referral, person_key, patient",
+    "intake": (
+        "risk_flag, assessment, workup, content_pack, admission, hand_off_attempt, hand_off, level_of_care_decision,"
+        " level_of_care_suggestion, consent, family_member, referral, person_key, patient"
+    ),
     "scheduling": "enrollment, track",
     "care": "treatment_plan",
     "family": "consent_link, patient, invitation, family_group",

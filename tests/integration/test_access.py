@@ -70,6 +70,15 @@ NOT_FOUND = {
     "MergePeople": "PATIENT_NOT_FOUND",
     "RecordAssessment": "REFERRAL_NOT_FOUND",
     "GetAssessment": "ASSESSMENT_NOT_FOUND",
+    "GetScore": "ASSESSMENT_NOT_FOUND",
+    "StartWorkup": "REFERRAL_NOT_FOUND",
+    "SaveWorkupAnswers": "WORKUP_NOT_FOUND",
+    "SaveWorkupSection": "WORKUP_NOT_FOUND",
+    "ExcuseWorkupPart": "WORKUP_NOT_FOUND",
+    "CompleteWorkup": "WORKUP_NOT_FOUND",
+    "GetWorkup": "WORKUP_NOT_FOUND",
+    "AcknowledgeRiskFlag": "RISK_FLAG_NOT_FOUND",
+    "RecordDisposition": "RISK_FLAG_NOT_FOUND",
     "DecideLevelOfCare": "REFERRAL_NOT_FOUND",
     "SuggestLevelOfCare": "REFERRAL_NOT_FOUND",
     "GetLevelOfCareSuggestion": "LEVEL_OF_CARE_SUGGESTION_NOT_FOUND",
@@ -93,6 +102,10 @@ NOT_FOUND = {
     "AcknowledgeEscalation": "ESCALATION_NOT_FOUND",
 }
 DONE_ALREADY = {
+    "StartWorkup": "WORKUP_ALREADY_OPEN",
+    "CompleteWorkup": "WORKUP_INCOMPLETE",
+    "AcknowledgeRiskFlag": "RISK_FLAG_ALREADY_ACKNOWLEDGED",
+    "RecordDisposition": "RISK_DISPOSITION_ALREADY_RECORDED",
     "RecordContact": "REFERRAL_CLOSED",
     "AssignReferral": "REFERRAL_CLOSED",
     "CloseReferral": "REFERRAL_CLOSED",
@@ -106,10 +119,11 @@ DONE_ALREADY = {
     "AdmitPatient": "ALREADY_ADMITTED",
     "EndEnrollment": "ENROLLMENT_ALREADY_ENDED",
 }
-"""What can be done once: whoever may do it hears that it was done."""
+"""What can be done once, or not yet: whoever may do it hears that."""
 LISTED: dict[str, Callable[[Any, Case], bool]] = {
     "ListReferrals": lambda answer, case: case.referral in {each.id for each in answer.referrals},
     "FindPeople": lambda answer, case: case.patient in {each.patient_id for each in answer.people},
+    "ListWorkups": lambda answer, case: case.workup in {each.id for each in answer.workups},
     "ListRiskFlags": lambda answer, case: case.risk_flag in {each.id for each in answer.risk_flags},
     "ListHandOffs": lambda answer, case: case.hand_off in {each.id for each in answer.hand_offs},
     "ListTracks": lambda answer, case: case.track in {each.id for each in answer.tracks},

@@ -20,7 +20,7 @@ from tests.waiting import until
 CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
 OWN_TABLES = {
     "intake": {
-        *("patient", "person_key", "referral", "assessment", "risk_flag"),
+        *("patient", "person_key", "referral", "assessment", "workup", "content_pack", "risk_flag"),
         *("level_of_care_suggestion", "level_of_care_decision", "hand_off", "hand_off_attempt"),
         *("family_member", "consent", "admission"),
     },
@@ -79,6 +79,8 @@ APP_WRITES = {
         "person_key": "ID",
         "referral": "IU",
         "assessment": "IU",
+        "workup": "IU",
+        "content_pack": "I",
         "risk_flag": "IU",
         "level_of_care_suggestion": "IU",
         "level_of_care_decision": "IU",

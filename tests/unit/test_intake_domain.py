@@ -17,12 +17,13 @@ from stepway_intake.domain.assessments import CLOCK_SKEW, Assessment, assess
 from stepway_intake.domain.levels_of_care import LevelOfCare, decide
 from stepway_intake.domain.people import Label, Patient, Person, label_for
 from stepway_intake.domain.referrals import Action, Referral, Status, pace_of, receive, screen
-from stepway_intake.domain.risk import HISTORICAL, RiskFlag, Urgency, acknowledge, paged
+from stepway_intake.domain.risk import HISTORICAL, WITHIN, Acknowledged, RiskFlag, Urgency, acknowledge, paged
 from stepway_intake.instruments.catalogue import GAD_7, PHQ_9
-from stepway_intake.instruments.definition import Definition
+from stepway_intake.instruments.definition import Definition, Risk
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
+HOUR = timedelta(hours=1)
 PACE = pace_of({})
 REFERRAL, PATIENT, ASSESSMENT, FLAG = (UUID(int=number) for number in range(1, 5))
 
@@ -115,7 +116,7 @@ def test_any_yes_to_item_9_pages_whatever_the_total(item_9: int, others: int) ->
 def test_a_yes_to_item_9_pages_although_nothing_else_was_answered() -> None:
     assessment, flag = assessed({9: 1})
     assert assessment.score.total is None
-    assert flag == a_flag()
+    assert flag == a_flag(assessment_id=ASSESSMENT, due_at=NOON + WITHIN[Risk.PRESENT].taken, disposed_within=HOUR)
 
 
 @pytest.mark.parametrize("others", [0, 1, 3])
@@ -158,7 +159,7 @@ def test_an_answer_from_the_future_is_refused_beyond_what_clocks_differ() -> Non
     assert (refused.value.reason, refused.value.field) == ("ANSWERED_IN_FUTURE", "answered_at")
 
 
-@pytest.mark.parametrize(("answers", "reason"), [({10: 1}, "ITEM_UNKNOWN"), ({9: 4}, "ANSWER_OUT_OF_RANGE")])
+@pytest.mark.parametrize(("answers", "reason"), [({11: 1}, "ITEM_UNKNOWN"), ({9: 4}, "ANSWER_OUT_OF_RANGE")])
 def test_answers_that_the_instrument_does_not_have_are_refused(answers: dict[int, int], reason: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         assessed(answers)
@@ -166,7 +167,9 @@ def test_answers_that_the_instrument_does_not_have_are_refused(answers: dict[int
 
 
 def test_a_flag_that_is_acknowledged_says_by_whom_and_when() -> None:
-    assert acknowledge(a_flag(), by="staff-2041", at=NOON) == a_flag(acknowledged_by="staff-2041", acknowledged_at=NOON)
+    taken, said = acknowledge(a_flag(disposed_within=HOUR), by="staff-2041", at=NOON)
+    assert (taken.acknowledged_by, taken.acknowledged_at, taken.due_at) == ("staff-2041", NOON, NOON + HOUR)
+    assert said == Acknowledged(FLAG, PATIENT, NOON)
 
 
 acknowledgements = st.tuples(
@@ -180,8 +183,15 @@ def test_the_earliest_acknowledgement_wins_in_whichever_order_they_are_heard_and
 ) -> None:
     by, at = min(heard, key=lambda each: (each[1], each[0]))
     for order in permutations([*heard, heard[0]]):
-        taken = reduce(lambda flag, each: acknowledge(flag, by=each[0], at=each[1]), order, a_flag())
-        assert taken == a_flag(acknowledged_by=by, acknowledged_at=at)
+        taken, said = reduce(_heard, order, (a_flag(disposed_within=HOUR), 0))
+        assert taken == a_flag(acknowledged_by=by, acknowledged_at=at, due_at=at + HOUR, disposed_within=HOUR)
+        assert said == 1
+
+
+def _heard(so_far: tuple[RiskFlag, int], each: tuple[str, datetime]) -> tuple[RiskFlag, int]:
+    """The flag, and how often an acknowledgement of it was announced."""
+    flag, acknowledged = acknowledge(so_far[0], by=each[0], at=each[1])
+    return flag, so_far[1] + (acknowledged is not None)
 
 
 def test_a_flag_that_a_channel_was_told_of_is_watched_no_more() -> None:

@@ -4,27 +4,33 @@ from datetime import timedelta
 
 from stepway_chassis.app import App, Runtime, Wiring
 from stepway_intake.consumers import handlers
+from stepway_intake.fallback import Fallback
 from stepway_intake.gauges import GAUGES
 from stepway_intake.service.admissions import AdmissionService
 from stepway_intake.service.assessments import AssessmentService
 from stepway_intake.service.consents import ConsentService
+from stepway_intake.service.content_packs import InstrumentService
 from stepway_intake.service.hand_offs import HandOffService
 from stepway_intake.service.levels_of_care import LevelOfCareService
 from stepway_intake.service.people import PersonService
 from stepway_intake.service.referrals import ReferralService
 from stepway_intake.service.risk import RiskService
+from stepway_intake.service.workups import WorkupService
 from stepway_intake.settings import IntakeSettings
 from stepway_intake.watchdog import watchdog
 
 
 def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
     database, telemetry = runtime.database, runtime.telemetry
-    pause = timedelta(seconds=settings.watch_seconds)
+    pause, fallback_after = timedelta(seconds=settings.watch_seconds), timedelta(seconds=settings.fallback_seconds)
+    fallback = Fallback(settings.smtp_url)
     return Wiring(
         servicers=[
             ReferralService(database),
             PersonService(database),
             AssessmentService(database, telemetry),
+            WorkupService(database, telemetry),
+            InstrumentService(database),
             RiskService(database),
             LevelOfCareService(database),
             HandOffService(database),
@@ -32,7 +38,7 @@ def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
             AdmissionService(database),
         ],
         handlers=handlers(),
-        loops=[watchdog(database, runtime.peers, telemetry, runtime.now, pause)],
+        loops=[watchdog(database, runtime.peers, telemetry, runtime.now, pause, fallback, fallback_after)],
         gauges=GAUGES,
     )
 

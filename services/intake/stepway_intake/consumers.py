@@ -1,6 +1,7 @@
 """What intake does when it hears of something."""
 
 from stepway.notifications.v1.events_pb2 import EscalationAcknowledged
+from stepway_chassis import outbox
 from stepway_chassis.deliveries import Handler
 from stepway_chassis.errors import NotFound
 from stepway_chassis.events import Event
@@ -16,7 +17,7 @@ def handlers() -> list[Handler[None]]:
             name="acknowledge_risk_flag",
             event=EscalationAcknowledged,
             apply=acknowledge_risk_flag,
-            commutative="of all acknowledgements of a flag the earliest is kept",
+            commutative="of all acknowledgements of a flag the earliest is kept; the first heard is announced",
         )
     ]
 
@@ -28,4 +29,7 @@ async def acknowledge_risk_flag(tx: Tx, event: Event, _: None) -> None:
     if flag is None:
         raise NotFound("RISK_FLAG_NOT_FOUND", "The acknowledged page names no flag of this site.")
     tx.concerns(flag.patient_id)
-    await store.save_risk_flag(tx, risk.acknowledge(flag, by=by, at=at))
+    flag, acknowledged = risk.acknowledge(flag, by=by, at=at)
+    await store.save_risk_flag(tx, flag)
+    if acknowledged:
+        await outbox.append(tx, wire.risk_flag_acknowledged(acknowledged), label=await store.label_of(tx, flag))

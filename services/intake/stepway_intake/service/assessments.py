@@ -1,4 +1,4 @@
-"""AssessmentService: answers to an instrument, and the flag that they may raise."""
+"""AssessmentService: answers to an instrument, the score that they make, and the flag that they may raise."""
 
 from uuid import UUID
 
@@ -7,22 +7,25 @@ from google.protobuf.message import Message
 from stepway.intake.v1.assessment_service_pb2 import (
     GetAssessmentRequest,
     GetAssessmentResponse,
+    GetScoreRequest,
+    GetScoreResponse,
     RecordAssessmentRequest,
     RecordAssessmentResponse,
 )
-from stepway_chassis import loops, outbox
+from stepway_chassis import outbox
 from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
-from stepway_intake import watchdog
 from stepway_intake.domain import assessments, referrals
+from stepway_intake.domain.site_rules import rules_of
+from stepway_intake.instruments.catalogue import find
 from stepway_intake.service.referrals import keep
+from stepway_intake.service.risk import raise_flag
 from stepway_intake.store import assessments as store
 from stepway_intake.store.referrals import lock_referral
-from stepway_intake.store.risk import add_risk_flag
+from stepway_intake.store.risk import flags_of
 from stepway_intake.wire import assessments as wire
-from stepway_intake.wire.risk import risk_raised
 
 
 class AssessmentService:
@@ -39,22 +42,22 @@ class AssessmentService:
         referral = await lock_referral(tx, UUID(request.referral_id))
         tx.concerns(referral.patient.id)
         tx.correlation = str(referral.id)
+        rules, instrument = rules_of(tx.site.settings), wire.name(request.instrument)
         assessment, flag = assessments.assess(
             referral,
-            wire.definition(request.instrument),
-            wire.answers(request),
+            find(instrument, request.version or rules.versions.get(instrument, "")),
+            wire.answers(request.answers),
             assessment_id=uuid7(tx.now),
             flag_id=uuid7(tx.now),
-            answered_at=wire.answered_at(request, tx.now),
+            answered_at=wire.answered_at(request.answered_at if request.HasField("answered_at") else None, tx.now),
             now=tx.now,
+            within=rules.within,
         )
         await keep(tx, referral, referrals.screen(referral))
         await store.add_assessment(tx, assessment)
         events: list[Message] = [wire.assessment_completed(assessment, tx.now)]
         if flag:
-            await add_risk_flag(tx, flag, self._telemetry.inject())
-            await loops.wake(tx, watchdog.LOOP, tx.now)
-            events.append(risk_raised(flag))
+            events.append(await raise_flag(tx, flag, self._telemetry))
         await outbox.append(tx, *events, label=referral.patient.label)
         return RecordAssessmentResponse(
             assessment=wire.assessment(assessment), risk_flag_id=str(flag.id) if flag else ""
@@ -67,3 +70,12 @@ class AssessmentService:
         assessment = await store.find_assessment(tx, UUID(request.assessment_id))
         tx.concerns(assessment.patient_id)
         return GetAssessmentResponse(assessment=wire.assessment(assessment))
+
+    async def GetScore(self, request: GetScoreRequest, _: object) -> GetScoreResponse:
+        return await self._database.query(request, self._get_score)
+
+    async def _get_score(self, tx: Tx, request: GetScoreRequest) -> GetScoreResponse:
+        assessment = await store.find_assessment(tx, UUID(request.assessment_id))
+        tx.concerns(assessment.patient_id)
+        before = await store.assessment_before(tx, assessment)
+        return wire.score_told(assessment, before, await flags_of(tx, assessment.id))
