@@ -15,12 +15,14 @@ from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_PLAN, CONSENT_CATEGOR
 from stepway.intake.v1.consent_service_pb2 import GrantConsentRequest
 from stepway.intake.v1.level_of_care_pb2 import LEVEL_OF_CARE_INTENSIVE_OUTPATIENT
 from stepway.intake.v1.level_of_care_service_pb2 import DecideLevelOfCareRequest
+from stepway.intake.v1.transfer_service_pb2 import ReceiveTransferRequest
 from stepway.notifications.v1.escalation_service_pb2 import ListEscalationsRequest
 from stepway.notifications.v1.message_service_pb2 import ListMessagesRequest
 from stepway.scheduling.v1.enrollment_service_pb2 import ListEnrollmentsRequest
 from stepway.scheduling.v1.track_pb2 import DAYPART_MORNING
 from stepway.scheduling.v1.track_service_pb2 import CreateTrackRequest
 from stepway_chassis.times import to_proto
+from tests.calls import service_token
 from tests.network import NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
@@ -37,7 +39,10 @@ AN_UNCLE = {
 
 @dataclass(frozen=True)
 class Case:
-    """The ids of one person's records at one site; of the two consents nothing depends on `spare_consent`."""
+    """The ids of one person's records at one site; of the two consents nothing depends on `spare_consent`.
+
+    `transfer` is of somebody else, whom a site that does not answer offers to this one.
+    """
 
     site: str
     patient: str
@@ -51,6 +56,7 @@ class Case:
     consent: str
     spare_consent: str
     admission: str
+    transfer: str
     track: str
     enrollment: str
     treatment_plan: str
@@ -75,6 +81,7 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
     )
     spare_consent = (await at.call("intake", "ConsentService/GrantConsent", spare)).consent.id
     admission = (await at.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id))).admission.id
+    transfer = await an_offered_transfer(network, site)
     patient = referral.patient_id
     enrollment = await at.listed("scheduling", "EnrollmentService/ListEnrollments", ListEnrollmentsRequest(), patient)
     return Case(
@@ -92,6 +99,7 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
         consent=consent.id,
         spare_consent=spare_consent,
         admission=admission,
+        transfer=transfer,
         track=track,
         enrollment=enrollment,
         treatment_plan=await at.listed(
@@ -100,6 +108,20 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
         family_group=group,
         invitation=await at.listed("family", "InvitationService/ListInvitations", ListInvitationsRequest(), patient),
     )
+
+
+async def an_offered_transfer(network: Network, site: str) -> str:
+    request = ReceiveTransferRequest(
+        request_id=str(uuid4()),
+        transfer_id=str(uuid4()),
+        sending_site="upriver",
+        offered_at=to_proto(datetime.now(UTC)),
+        course={},
+        availability=[DAYPART_MORNING],
+    )
+    intake = network.holding(service_token(network, "intake"))
+    answer = await intake.call("stepway.intake.v1.TransferService/ReceiveTransfer", request, site=site)
+    return str(answer.transfer.id)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
 OWN_TABLES = {
     "intake": {
         *("patient", "referral", "assessment", "risk_flag"),
-        *("level_of_care_decision", "family_member", "consent", "admission"),
+        *("level_of_care_decision", "family_member", "consent", "admission", "party", "transfer"),
     },
     "scheduling": {"track", "enrollment"},
     "care": {"treatment_plan"},
@@ -73,14 +73,16 @@ CHASSIS_WRITES = {
 }
 APP_WRITES = {
     "intake": {
-        "patient": "I",
+        "patient": "IU",
         "referral": "IU",
         "assessment": "I",
         "risk_flag": "IU",
         "level_of_care_decision": "I",
         "family_member": "I",
         "consent": "IU",
-        "admission": "I",
+        "admission": "IU",
+        "party": "I",
+        "transfer": "IU",
     },
     "scheduling": {"track": "IU", "enrollment": "IU"},
     "care": {"treatment_plan": "I"},

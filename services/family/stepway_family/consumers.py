@@ -37,6 +37,8 @@ async def note_consent(tx: Tx, event: Event, _: None) -> None:
     consent_id, patient_id, family_member_id = wire.consent(event)
     tx.concerns(patient_id)
     await labels.keep(tx, patient_id, event.label)
+    if family_member_id is None:
+        return
     await store.keep_grant(tx, consent_id, patient_id, family_member_id, wire.origin(event))
     await loops.wake(tx, LOOP, tx.now)
 
@@ -46,6 +48,8 @@ async def end_consent(tx: Tx, event: Event, _: None) -> None:
     consent_id, patient_id, family_member_id = wire.consent(event)
     tx.concerns(patient_id)
     await labels.keep(tx, patient_id, event.label)
+    if family_member_id is None:
+        return
     await store.keep_revocation(tx, consent_id, patient_id, family_member_id, wire.origin(event))
 
 

@@ -4,20 +4,23 @@ from datetime import timedelta
 
 from stepway_chassis.app import App, Runtime, Wiring
 from stepway_intake.consumers import handlers
+from stepway_intake.expiring import expiring
 from stepway_intake.gauges import GAUGES
+from stepway_intake.handing_over import handing_over
 from stepway_intake.service.admissions import AdmissionService
 from stepway_intake.service.assessments import AssessmentService
 from stepway_intake.service.consents import ConsentService
 from stepway_intake.service.levels_of_care import LevelOfCareService
 from stepway_intake.service.referrals import ReferralService
 from stepway_intake.service.risk import RiskService
+from stepway_intake.service.transfers import TransferService
 from stepway_intake.settings import IntakeSettings
 from stepway_intake.watchdog import watchdog
 
 
 def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
     database, telemetry = runtime.database, runtime.telemetry
-    pause = timedelta(seconds=settings.watch_seconds)
+    pause, again = timedelta(seconds=settings.watch_seconds), timedelta(seconds=settings.hand_over_seconds)
     return Wiring(
         servicers=[
             ReferralService(database),
@@ -26,9 +29,14 @@ def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
             LevelOfCareService(database),
             ConsentService(database),
             AdmissionService(database),
+            TransferService(database, telemetry),
         ],
-        handlers=handlers(),
-        loops=[watchdog(database, runtime.peers, telemetry, runtime.now, pause)],
+        handlers=handlers(runtime.peers),
+        loops=[
+            watchdog(database, runtime.peers, telemetry, runtime.now, pause),
+            expiring(database),
+            handing_over(database, runtime.peers, telemetry, runtime.now, again),
+        ],
         gauges=GAUGES,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Text
+from sqlalchemy import Column, Text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
@@ -31,6 +31,11 @@ async def find_patient(tx: Tx, id: UUID) -> Patient:
     if row is None or not tx.reaches(id):
         raise NotFound("PATIENT_NOT_FOUND", "There is no such patient at this site.", field="patient_id")
     return Patient(row["id"], person(row["person"]), Label(row["label"]))
+
+
+async def save_label(tx: Tx, id: UUID, label: Label) -> None:
+    """Also when it stays: nobody else changes the patient until the transaction ends."""
+    await tx.execute(update(patient).where(records.one(tx, patient, id)).values(label=label))
 
 
 def person(stored: Mapping[str, Any]) -> Person:
