@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from stepway.care.v1.treatment_plan_service_pb2 import ListTreatmentPlansRequest
 from stepway.family.v1.family_group_service_pb2 import PlanFamilyGroupRequest
 from stepway.family.v1.invitation_service_pb2 import ListInvitationsRequest
-from stepway.intake.v1.admission_service_pb2 import AdmitPatientRequest
+from stepway.intake.v1.admission_service_pb2 import AdmitPatientRequest, GetAdmissionRequest
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_PLAN, CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.consent_service_pb2 import GrantConsentRequest
 from stepway.intake.v1.level_of_care_pb2 import LEVEL_OF_CARE_INTENSIVE_OUTPATIENT
@@ -35,6 +35,10 @@ AN_UNCLE = {
     "relationship": "UNCLE",
     "contact_points": [{"phone": "+12125550143"}],
 }
+
+
+A_PHYSICIAN = {"name": "Dr Tamsin Orrell", "kind": "PARTY_KIND_HEALTH_PROVIDER"}
+RECIPIENTS = {"family_member", "family_member_id", "party", "party_id", "recipient_class", "recipient_site"}
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,13 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
     recorded = await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, IN_DANGER))
     decided = await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
     consent = (await at.call("intake", "ConsentService/GrantConsent", a_consent(referral.patient_id))).consent
-    spare = a_consent(
-        referral.patient_id, family_member_id=consent.family_member_id, categories=[CONSENT_CATEGORY_PLAN]
-    )
+    spare = a_consent(referral.patient_id, party=A_PHYSICIAN, categories=[CONSENT_CATEGORY_PLAN])
     spare_consent = (await at.call("intake", "ConsentService/GrantConsent", spare)).consent.id
     admission = (await at.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id))).admission.id
     transfer = await an_offered_transfer(network, site)
     patient = referral.patient_id
     enrollment = await at.listed("scheduling", "EnrollmentService/ListEnrollments", ListEnrollmentsRequest(), patient)
+    await at.enrolled(admission)
     return Case(
         site=site,
         patient=patient,
@@ -144,6 +147,16 @@ class At:
 
         return await until(look)
 
+    async def enrolled(self, admission: str) -> None:
+        """Intake has heard of the seat."""
+        request = GetAdmissionRequest(admission_id=admission)
+
+        async def look() -> bool:
+            answer = await self.call("intake", "AdmissionService/GetAdmission", request)
+            return bool(answer.admission.enrollment_id)
+
+        await until(look)
+
 
 def a_track(**changes: Any) -> CreateTrackRequest:
     given = {"request_id": str(uuid4()), "name": "Mornings", "daypart": DAYPART_MORNING, "seats": 100}
@@ -172,7 +185,7 @@ def a_consent(patient: str, **changes: Any) -> GrantConsentRequest:
         "signed_at": to_proto(now),
         "expires_at": to_proto(now + timedelta(days=180)),
     }
-    recipient = {} if "family_member_id" in changes else {"family_member": AN_UNCLE}
+    recipient = {} if changes.keys() & RECIPIENTS else {"family_member": AN_UNCLE}
     return GrantConsentRequest(**{**given, **recipient, **changes})
 
 

@@ -64,9 +64,17 @@ def handing_over(
         return True
 
     async def offer(site: str, transfer: Transfer) -> None:
+        await tell_offer(site, transfer)
+        await heard(site, transfer)
+
+    async def tell_offer(site: str, transfer: Transfer) -> None:
         request = wire.offer(transfer, site=site, request_id=uuid7(now()))
         await peers.call(f"{_PEER}/ReceiveTransfer", request, site=transfer.other_site)
-        await heard(site, transfer)
+
+    async def withdraw(site: str, transfer: Transfer) -> None:
+        """The offer is told first, so that no late offer can come after its end."""
+        await tell_offer(site, transfer)
+        await end(site, transfer)
 
     async def fetch(site: str, transfer: Transfer) -> None:
         """The sending site may have withdrawn by now, or lack the consent: then there is no record."""
@@ -89,12 +97,8 @@ def handing_over(
             await save(tx, kept, transfers.close(kept, Side.RECEIVING, at=tx.now))
 
     async def end(site: str, transfer: Transfer) -> None:
-        """A site that has never heard of it need not hear of its end."""
         request = wire.ending(transfer, site=site, request_id=uuid7(now()))
-        try:
-            await peers.call(f"{_PEER}/EndTransfer", request, site=transfer.other_site)
-        except NotFound:
-            log.info("transfer.unknown", site=site)
+        await peers.call(f"{_PEER}/EndTransfer", request, site=transfer.other_site)
         await heard(site, transfer)
 
     async def heard(site: str, transfer: Transfer) -> None:
@@ -105,7 +109,7 @@ def handing_over(
 
     steps = {
         (Side.SENDING, Status.OFFERED): offer,
-        (Side.SENDING, Status.WITHDRAWN): end,
+        (Side.SENDING, Status.WITHDRAWN): withdraw,
         (Side.RECEIVING, Status.DECLINED): end,
         (Side.RECEIVING, Status.WITHDRAWN): end,
         (Side.RECEIVING, Status.ACCEPTED): fetch,

@@ -1,10 +1,11 @@
 """Admissions: what has to be decided before one, what was agreed for it, and how it follows its seat."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 from stepway_chassis.errors import Conflict, InvalidInput
@@ -155,6 +156,14 @@ def agree(course: Course, *, floor: int | None, today: date) -> Course:
     _check_modalities(course.modalities, hours)
     _check_authorization(course.authorization)
     return replace(course, weekly_hours=hours)
+
+
+def floor_of(settings: Mapping[str, Any]) -> int | None:
+    """The least hours a week that the site has set. Raises InvalidInput (SITE_SETTING_INVALID)."""
+    hours = settings.get("weekly_hours_floor")
+    if hours is not None and (type(hours) is not int or not 1 <= hours <= 40):
+        raise InvalidInput("SITE_SETTING_INVALID", "Write hours of a week, from 1 to 40.", field="weekly_hours_floor")
+    return hours
 
 
 def _floor_of(population: Population) -> int:

@@ -39,7 +39,12 @@ class Ages:
 
 
 def ages_of(settings: Mapping[str, Any]) -> Ages:
-    return Ages(settings.get("age_of_majority", Ages.majority), settings.get("minor_consents_from"))
+    """Raises InvalidInput (SITE_SETTING_INVALID)."""
+    majority, alone = settings.get("age_of_majority", Ages.majority), settings.get("minor_consents_from")
+    for name, age in (("age_of_majority", majority), ("minor_consents_from", alone)):
+        if age is not None and (type(age) is not int or not 10 <= age <= 21):
+            raise InvalidInput("SITE_SETTING_INVALID", "Write an age in years, from 10 to 21.", field=name)
+    return Ages(majority, alone)
 
 
 def check_signer(signer: Signer, name: str, birth_date: str, ages: Ages, label: Label, *, day: date) -> None:

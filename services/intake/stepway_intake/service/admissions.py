@@ -36,7 +36,7 @@ class AdmissionService:
         patient = referral.patient
         tx.concerns(patient.id)
         tx.correlation = str(referral.id)
-        floor = tx.site.settings.get("weekly_hours_floor")
+        floor = admissions.floor_of(tx.site.settings)
         course = admissions.agree(wire.new_course(request.course), floor=floor, today=_today(tx))
         label = admissions.label_of(patient.label, wire.asked_label(request.label), course.population)
         await save_label(tx, patient.id, label)
