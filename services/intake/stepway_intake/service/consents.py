@@ -59,10 +59,10 @@ class ConsentService:
         new = wire.new_consent(request, named, id=uuid7(tx.now), at=tx.now)
         old = await self._superseded_by(tx, new)
         consent = consents.grant(new, about, patient.label, supersedes=old)
+        ended = consents.supersede(old, about, consent) if old else None
         await store.add_consent(tx, consent)
         events: list[Message] = [wire.consent_granted(consent)]
-        if old is not None:
-            ended = consents.supersede(old, about, consent)
+        if ended is not None:
             await store.save_consent(tx, ended)
             events.append(wire.consent_superseded(ended, consent))
         if consent.due_at is not None:
