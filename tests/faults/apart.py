@@ -22,7 +22,8 @@ EASTBAY, WESTBAY = "eastbay", "westbay"  # sites of the intake apart, which no r
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 _MOVING = "outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work, person_label"
 _OWN = {
-    "intake": "risk_flag, assessment, admission, level_of_care_decision, consent, family_member, referral, patient",
+    "intake": "risk_flag, assessment, transfer, admission, level_of_care_decision, consent, party, family_member,"
+    " referral, patient",
     "scheduling": "enrollment, track",
     "care": "treatment_plan",
     "family": "consent_link, patient, invitation, family_group",
@@ -79,7 +80,7 @@ async def made(platform: Platform) -> Apart:
     records = read_sites([REPOSITORY / "deploy" / "sites"])
     elsewhere = [replace(records[0], site=site) for site in (EASTBAY, WESTBAY)]
     for service in SERVICES:
-        await _make(apart, service, elsewhere if service == "intake" else records)
+        await _make(apart, service, [*records, *elsewhere] if service == "intake" else records)
     return apart
 
 
