@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from stepway.care.v1.treatment_plan_service_pb2 import ListTreatmentPlansRequest
 from stepway.family.v1.family_group_service_pb2 import PlanFamilyGroupRequest
 from stepway.family.v1.invitation_service_pb2 import ListInvitationsRequest
-from stepway.intake.v1.admission_service_pb2 import AdmitPatientRequest
+from stepway.intake.v1.admission_service_pb2 import AdmitPatientRequest, GetAdmissionRequest
 from stepway.intake.v1.assessment_pb2 import INSTRUMENT_SCOFF
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_PLAN, CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.consent_service_pb2 import GrantConsentRequest
@@ -19,6 +19,7 @@ from stepway.intake.v1.hand_off_service_pb2 import RecordHandOffAttemptRequest, 
 from stepway.intake.v1.instrument_service_pb2 import InstallContentPackRequest
 from stepway.intake.v1.level_of_care_pb2 import LEVEL_OF_CARE_INTENSIVE_OUTPATIENT, LEVEL_OF_CARE_RESIDENTIAL
 from stepway.intake.v1.level_of_care_service_pb2 import DecideLevelOfCareRequest, SuggestLevelOfCareRequest
+from stepway.intake.v1.transfer_service_pb2 import ReceiveTransferRequest
 from stepway.intake.v1.workup_pb2 import BATTERY_DUAL
 from stepway.intake.v1.workup_service_pb2 import StartWorkupRequest
 from stepway.notifications.v1.escalation_service_pb2 import ListEscalationsRequest
@@ -27,6 +28,7 @@ from stepway.scheduling.v1.enrollment_service_pb2 import ListEnrollmentsRequest
 from stepway.scheduling.v1.track_pb2 import DAYPART_MORNING
 from stepway.scheduling.v1.track_service_pb2 import CreateTrackRequest
 from stepway_chassis.times import to_proto
+from tests.calls import service_token
 from tests.network import NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
@@ -41,12 +43,17 @@ AN_UNCLE = {
 }
 
 
+A_PHYSICIAN = {"name": "Dr Tamsin Orrell", "kind": "PARTY_KIND_HEALTH_PROVIDER"}
+RECIPIENTS = {"family_member", "family_member_id", "party", "party_id", "recipient_class", "recipient_site"}
+
+
 @dataclass(frozen=True)
 class Case:
     """The ids of one person's records at one site; of the two consents nothing depends on `spare_consent`.
 
     `namesake` is somebody else of whom everything is said that is said of the patient; `hand_off` is of a third person,
     who was referred on.
+    `transfer` is of somebody else, whom a site that does not answer offers to this one.
     """
 
     site: str
@@ -65,6 +72,7 @@ class Case:
     consent: str
     spare_consent: str
     admission: str
+    transfer: str
     track: str
     enrollment: str
     treatment_plan: str
@@ -87,13 +95,13 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
     suggested = await at.call("intake", "LevelOfCareService/SuggestLevelOfCare", a_suggestion(referral.id))
     decided = await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
     consent = (await at.call("intake", "ConsentService/GrantConsent", a_consent(referral.patient_id))).consent
-    spare = a_consent(
-        referral.patient_id, family_member_id=consent.family_member_id, categories=[CONSENT_CATEGORY_PLAN]
-    )
+    spare = a_consent(referral.patient_id, party=A_PHYSICIAN, categories=[CONSENT_CATEGORY_PLAN])
     spare_consent = (await at.call("intake", "ConsentService/GrantConsent", spare)).consent.id
     admission = (await at.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id))).admission.id
+    transfer = await an_offered_transfer(network, site)
     patient = referral.patient_id
     enrollment = await at.listed("scheduling", "EnrollmentService/ListEnrollments", ListEnrollmentsRequest(), patient)
+    await at.enrolled(admission)
     return Case(
         site=site,
         patient=patient,
@@ -113,6 +121,7 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
         consent=consent.id,
         spare_consent=spare_consent,
         admission=admission,
+        transfer=transfer,
         track=track,
         enrollment=enrollment,
         treatment_plan=await at.listed(
@@ -121,6 +130,20 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
         family_group=group,
         invitation=await at.listed("family", "InvitationService/ListInvitations", ListInvitationsRequest(), patient),
     )
+
+
+async def an_offered_transfer(network: Network, site: str) -> str:
+    request = ReceiveTransferRequest(
+        request_id=str(uuid4()),
+        transfer_id=str(uuid4()),
+        sending_site="upriver",
+        offered_at=to_proto(datetime.now(UTC)),
+        course={},
+        availability=[DAYPART_MORNING],
+    )
+    intake = network.holding(service_token(network, "intake"))
+    answer = await intake.call("stepway.intake.v1.TransferService/ReceiveTransfer", request, site=site)
+    return str(answer.transfer.id)
 
 
 @dataclass(frozen=True)
@@ -142,6 +165,16 @@ class At:
             return next((each.id for each in records if each.patient_id == patient), None)
 
         return await until(look)
+
+    async def enrolled(self, admission: str) -> None:
+        """Intake has heard of the seat."""
+        request = GetAdmissionRequest(admission_id=admission)
+
+        async def look() -> bool:
+            answer = await self.call("intake", "AdmissionService/GetAdmission", request)
+            return bool(answer.admission.enrollment_id)
+
+        await until(look)
 
 
 def a_track(**changes: Any) -> CreateTrackRequest:
@@ -222,7 +255,7 @@ def a_consent(patient: str, **changes: Any) -> GrantConsentRequest:
         "signed_at": to_proto(now),
         "expires_at": to_proto(now + timedelta(days=180)),
     }
-    recipient = {} if "family_member_id" in changes else {"family_member": AN_UNCLE}
+    recipient = {} if changes.keys() & RECIPIENTS else {"family_member": AN_UNCLE}
     return GrantConsentRequest(**{**given, **recipient, **changes})
 
 

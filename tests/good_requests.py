@@ -1,6 +1,7 @@
 """A good request for every RPC, about one case."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from google.protobuf.message import Message
@@ -14,6 +15,7 @@ from stepway.intake.v1 import hand_off_service_pb2 as hand_offs
 from stepway.intake.v1 import level_of_care_service_pb2 as levels_of_care
 from stepway.intake.v1 import person_service_pb2 as people
 from stepway.intake.v1 import referral_service_pb2 as referrals
+from stepway.intake.v1 import transfer_service_pb2 as transfers
 from stepway.intake.v1 import workup_service_pb2 as workups
 from stepway.intake.v1.assessment_pb2 import INSTRUMENT_GAD_7, INSTRUMENT_PHQ_9
 from stepway.intake.v1.assessment_service_pb2 import GetAssessmentRequest, GetScoreRequest
@@ -33,6 +35,8 @@ from stepway.notifications.v1 import escalation_service_pb2 as escalations
 from stepway.notifications.v1.message_service_pb2 import ListMessagesRequest, StopMessagesRequest
 from stepway.scheduling.v1 import enrollment_service_pb2 as enrollments
 from stepway.scheduling.v1 import track_service_pb2 as tracks
+from stepway.scheduling.v1.track_pb2 import DAYPART_MORNING
+from stepway_chassis.times import to_proto
 from tests.cases import (
     Case,
     a_consent,
@@ -46,11 +50,12 @@ from tests.cases import (
     an_admission,
     an_attempt,
 )
-from tests.network import a_referral, phq_9
+from tests.network import LAKESIDE, a_referral, phq_9
 
 RECEIVE = "stepway.intake.v1.ReferralService/ReceiveReferral"
 LIST_REFERRALS = "stepway.intake.v1.ReferralService/ListReferrals"
 ACKNOWLEDGE = "stepway.notifications.v1.EscalationService/AcknowledgeEscalation"
+TRANSFERS = "stepway.intake.v1.TransferService"
 STOP = "stepway.notifications.v1.MessageService/StopMessages"
 
 
@@ -164,6 +169,37 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
     "stepway.intake.v1.AdmissionService/AdmitPatient": lambda case: an_admission(case.referral),
     "stepway.intake.v1.AdmissionService/GetAdmission": lambda case: admissions.GetAdmissionRequest(
         admission_id=case.admission
+    ),
+    f"{TRANSFERS}/OfferTransfer": lambda case: transfers.OfferTransferRequest(
+        request_id=an_id(), admission_id=case.admission, receiving_site=LAKESIDE
+    ),
+    f"{TRANSFERS}/WithdrawTransfer": lambda case: transfers.WithdrawTransferRequest(
+        request_id=an_id(), transfer_id=case.transfer
+    ),
+    f"{TRANSFERS}/AcceptTransfer": lambda case: transfers.AcceptTransferRequest(
+        request_id=an_id(), transfer_id=case.transfer
+    ),
+    f"{TRANSFERS}/DeclineTransfer": lambda case: transfers.DeclineTransferRequest(
+        request_id=an_id(), transfer_id=case.transfer
+    ),
+    f"{TRANSFERS}/GetTransfer": lambda case: transfers.GetTransferRequest(transfer_id=case.transfer),
+    f"{TRANSFERS}/ListTransfers": lambda case: transfers.ListTransfersRequest(page_size=100),
+    f"{TRANSFERS}/ReceiveTransfer": lambda case: transfers.ReceiveTransferRequest(
+        request_id=an_id(),
+        transfer_id=an_id(),
+        sending_site=LAKESIDE,
+        offered_at=to_proto(datetime.now(UTC)),
+        course={},
+        availability=[DAYPART_MORNING],
+    ),
+    f"{TRANSFERS}/ReleaseTransfer": lambda case: transfers.ReleaseTransferRequest(
+        request_id=an_id(), transfer_id=case.transfer, receiving_site="upriver"
+    ),
+    f"{TRANSFERS}/CloseTransfer": lambda case: transfers.CloseTransferRequest(
+        request_id=an_id(), transfer_id=case.transfer, receiving_site="upriver"
+    ),
+    f"{TRANSFERS}/EndTransfer": lambda case: transfers.EndTransferRequest(
+        request_id=an_id(), transfer_id=case.transfer, other_site="upriver", status="TRANSFER_STATUS_DECLINED"
     ),
     "stepway.scheduling.v1.TrackService/CreateTrack": lambda case: a_track(),
     "stepway.scheduling.v1.TrackService/ListTracks": lambda case: tracks.ListTracksRequest(page_size=100),

@@ -19,7 +19,7 @@ from stepway.intake.v1.events_pb2 import (
     RiskFlagged,
 )
 from stepway.notifications.v1.events_pb2 import EscalationAcknowledged
-from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed, EnrollmentWaitlisted
+from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed, EnrollmentEnded, EnrollmentWaitlisted
 from stepway_chassis.deliveries import Delivery
 from stepway_chassis.times import to_proto
 from tests.faults.apart import EASTBAY, NOON, WESTBAY
@@ -295,6 +295,32 @@ def _a_waiting_message(row: Row) -> str:
     )
 
 
+def follows(event: type[Message], since: str) -> Callable[[random.Random, Network], Case]:
+    """Of enrolments wherever they stand by now, told as an event of one kind."""
+
+    def made(rng: random.Random, network: Network) -> Case:
+        before, events = [], list[Delivery]()
+        query = "SELECT site, id, patient_id, admission_id FROM enrollment WHERE true"
+        for row in some(network, "scheduling", query):
+            before.append(_an_admission(row))
+            told = {"enrollment_id": row["id"], "patient_id": row["patient_id"], since: to_proto(NOON)}
+            events += [delivery(event(**told), row["site"], sequence=n + 1) for n in range(rng.randint(1, 3))]
+        state = {"admission": "SELECT site, id, status, ending, enrollment_id, enrolled_at, ended_at FROM admission"}
+        return Case("intake", events, state, ";".join(before))
+
+    return made
+
+
+def _an_admission(row: Row) -> str:
+    site, id, patient = row["site"], row["admission_id"], row["patient_id"]
+    return (
+        f"INSERT INTO patient VALUES ('{site}', '{patient}', '{{}}', 'general', now()) ON CONFLICT DO NOTHING;"
+        f"INSERT INTO referral VALUES ('{site}', '{id}', '{patient}', 'admitted', '[]', '', now());"
+        "INSERT INTO admission (site, id, referral_id, patient_id, availability, admitted_at)"
+        f" VALUES ('{site}', '{id}', '{id}', '{patient}', '{{morning}}', now())"
+    )
+
+
 ALIASES = "SELECT site, person, same_as FROM person_alias"
 
 
@@ -371,6 +397,9 @@ def merged_messages(rng: random.Random, _: Network) -> Case:
 
 CASES: dict[str, Callable[[random.Random, Network], Case]] = {
     "acknowledge_risk_flag": acknowledgements,
+    "follow_waitlist": follows(EnrollmentWaitlisted, "waitlisted_at"),
+    "follow_seat": follows(EnrollmentConfirmed, "confirmed_at"),
+    "follow_end": follows(EnrollmentEnded, "ended_at"),
     "seat_patient": admissions,
     "draft_plan": seats,
     "note_consent": grants,

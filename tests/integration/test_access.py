@@ -94,6 +94,11 @@ NOT_FOUND = {
     "ListConsents": "PATIENT_NOT_FOUND",
     "AdmitPatient": "REFERRAL_NOT_FOUND",
     "GetAdmission": "ADMISSION_NOT_FOUND",
+    "OfferTransfer": "ADMISSION_NOT_FOUND",
+    **dict.fromkeys(
+        (f"{each}Transfer" for each in ("Withdraw", "Accept", "Decline", "Get", "Release", "Close", "End")),
+        "TRANSFER_NOT_FOUND",
+    ),
     "GetEnrollment": "ENROLLMENT_NOT_FOUND",
     "EndEnrollment": "ENROLLMENT_NOT_FOUND",
     "GetTreatmentPlan": "TREATMENT_PLAN_NOT_FOUND",
@@ -117,15 +122,21 @@ DONE_ALREADY = {
     "EndHandOff": "HAND_OFF_ALREADY_CLOSED",
     "RevokeConsent": "CONSENT_ALREADY_REVOKED",
     "AdmitPatient": "ALREADY_ADMITTED",
+    "OfferTransfer": "TRANSFER_NOT_CONSENTED",
+    **dict.fromkeys(
+        (f"{each}Transfer" for each in ("Withdraw", "Accept", "Decline", "Release", "Close", "End")),
+        "TRANSFER_NOT_OPEN",
+    ),
     "EndEnrollment": "ENROLLMENT_ALREADY_ENDED",
 }
-"""What can be done once, or not yet: whoever may do it hears that."""
+"""What can be done once, not yet, or not at all to this case: whoever may do it hears that."""
 LISTED: dict[str, Callable[[Any, Case], bool]] = {
     "ListReferrals": lambda answer, case: case.referral in {each.id for each in answer.referrals},
     "FindPeople": lambda answer, case: case.patient in {each.patient_id for each in answer.people},
     "ListWorkups": lambda answer, case: case.workup in {each.id for each in answer.workups},
     "ListRiskFlags": lambda answer, case: case.risk_flag in {each.id for each in answer.risk_flags},
     "ListHandOffs": lambda answer, case: case.hand_off in {each.id for each in answer.hand_offs},
+    "ListTransfers": lambda answer, case: case.transfer in {each.id for each in answer.transfers},
     "ListTracks": lambda answer, case: case.track in {each.id for each in answer.tracks},
     "ListEnrollments": lambda answer, case: case.enrollment in {each.id for each in answer.enrollments},
     "ListTreatmentPlans": lambda answer, case: case.treatment_plan in {each.id for each in answer.treatment_plans},

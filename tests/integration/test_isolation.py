@@ -22,7 +22,7 @@ OWN_TABLES = {
     "intake": {
         *("patient", "person_key", "referral", "assessment", "workup", "content_pack", "risk_flag"),
         *("level_of_care_suggestion", "level_of_care_decision", "hand_off", "hand_off_attempt"),
-        *("family_member", "consent", "admission"),
+        *("family_member", "consent", "admission", "party", "transfer"),
     },
     "scheduling": {"track", "enrollment"},
     "care": {"treatment_plan"},
@@ -89,6 +89,8 @@ APP_WRITES = {
         "family_member": "IU",
         "consent": "IU",
         "admission": "IU",
+        "party": "IU",
+        "transfer": "IU",
     },
     "scheduling": {"track": "IU", "enrollment": "IU"},
     "care": {"treatment_plan": "IU"},

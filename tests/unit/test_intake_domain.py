@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepway_chassis.errors import Conflict, InvalidInput
-from stepway_intake.domain.admissions import Daypart, admit
 from stepway_intake.domain.assessments import CLOCK_SKEW, Assessment, assess
 from stepway_intake.domain.levels_of_care import LevelOfCare, decide
 from stepway_intake.domain.people import Label, Patient, Person, label_for
@@ -219,32 +218,4 @@ def test_a_screened_referral_is_decided_once() -> None:
 def test_a_referral_in_another_state_is_not_decided(status: Status, reason: str) -> None:
     with pytest.raises(Conflict) as refused:
         decided(status)
-    assert refused.value.reason == reason
-
-
-def admitted(status: Status, level: LevelOfCare | None) -> tuple[Referral, Any]:
-    return admit(a_referral(status=status), level, id=FLAG, availability=(Daypart.EVENING,), at=NOON)
-
-
-def test_whoever_needs_what_is_offered_is_admitted() -> None:
-    referral, admission = admitted(Status.DECIDED, LevelOfCare.INTENSIVE_OUTPATIENT)
-    assert referral.status is Status.ADMITTED
-    assert (admission.patient_id, admission.availability, admission.admitted_at) == (PATIENT, (Daypart.EVENING,), NOON)
-
-
-@pytest.mark.parametrize(
-    ("status", "level", "reason"),
-    [
-        (Status.SCREENING, None, "LEVEL_OF_CARE_UNDECIDED"),
-        (Status.ADMITTED, LevelOfCare.INTENSIVE_OUTPATIENT, "ALREADY_ADMITTED"),
-        *(
-            (Status.DECIDED, level, "LEVEL_OF_CARE_NOT_OFFERED")
-            for level in LevelOfCare
-            if level is not LevelOfCare.INTENSIVE_OUTPATIENT
-        ),
-    ],
-)
-def test_nobody_else_is_admitted(status: Status, level: LevelOfCare | None, reason: str) -> None:
-    with pytest.raises(Conflict) as refused:
-        admitted(status, level)
     assert refused.value.reason == reason

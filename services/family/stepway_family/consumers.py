@@ -43,6 +43,8 @@ async def note_consent(tx: Tx, event: Event, _: None) -> None:
     consent_id, patient_id, family_member_id = wire.consent(event)
     patient_id = await labels.keep(tx, patient_id, event.label)
     tx.concerns(patient_id)
+    if family_member_id is None:
+        return
     await store.keep_grant(tx, consent_id, patient_id, family_member_id, wire.origin(event))
     await loops.wake(tx, LOOP, tx.now)
 
@@ -52,6 +54,8 @@ async def end_consent(tx: Tx, event: Event, _: None) -> None:
     consent_id, patient_id, family_member_id = wire.consent(event)
     patient_id = await labels.keep(tx, patient_id, event.label)
     tx.concerns(patient_id)
+    if family_member_id is None:
+        return
     await store.keep_revocation(tx, consent_id, patient_id, family_member_id, wire.origin(event))
 
 

@@ -42,11 +42,15 @@ def origin(event: Event) -> Origin:
     return Origin(event.time, event.correlation, str(event.id), event.context)
 
 
-def consent(event: Event) -> tuple[UUID, UUID, UUID]:
-    """Which consent, of which patient, for which family member."""
+def consent(event: Event) -> tuple[UUID, UUID, UUID | None]:
+    """Which consent, of which patient, for which family member, if it is for one."""
     message = event.message
     assert isinstance(message, intake_events_pb2.ConsentGranted | intake_events_pb2.ConsentRevoked)
-    return UUID(message.consent_id), UUID(message.patient_id), UUID(message.family_member_id)
+    return UUID(message.consent_id), UUID(message.patient_id), _id(message.family_member_id)
+
+
+def _id(told: str) -> UUID | None:
+    return UUID(told) if told else None
 
 
 def admitted_patient(event: Event) -> UUID:

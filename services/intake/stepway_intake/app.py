@@ -4,8 +4,10 @@ from datetime import timedelta
 
 from stepway_chassis.app import App, Runtime, Wiring
 from stepway_intake.consumers import handlers
+from stepway_intake.expiring import expiring
 from stepway_intake.fallback import Fallback
 from stepway_intake.gauges import GAUGES
+from stepway_intake.handing_over import handing_over
 from stepway_intake.service.admissions import AdmissionService
 from stepway_intake.service.assessments import AssessmentService
 from stepway_intake.service.consents import ConsentService
@@ -15,6 +17,7 @@ from stepway_intake.service.levels_of_care import LevelOfCareService
 from stepway_intake.service.people import PersonService
 from stepway_intake.service.referrals import ReferralService
 from stepway_intake.service.risk import RiskService
+from stepway_intake.service.transfers import TransferService
 from stepway_intake.service.workups import WorkupService
 from stepway_intake.settings import IntakeSettings
 from stepway_intake.watchdog import watchdog
@@ -22,8 +25,8 @@ from stepway_intake.watchdog import watchdog
 
 def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
     database, telemetry = runtime.database, runtime.telemetry
-    pause, fallback_after = timedelta(seconds=settings.watch_seconds), timedelta(seconds=settings.fallback_seconds)
-    fallback = Fallback(settings.smtp_url)
+    pause, again = timedelta(seconds=settings.watch_seconds), timedelta(seconds=settings.hand_over_seconds)
+    fallback, fallback_after = Fallback(settings.smtp_url), timedelta(seconds=settings.fallback_seconds)
     return Wiring(
         servicers=[
             ReferralService(database),
@@ -36,9 +39,14 @@ def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
             HandOffService(database),
             ConsentService(database),
             AdmissionService(database),
+            TransferService(database, telemetry),
         ],
-        handlers=handlers(),
-        loops=[watchdog(database, runtime.peers, telemetry, runtime.now, pause, fallback, fallback_after)],
+        handlers=handlers(runtime.peers),
+        loops=[
+            watchdog(database, runtime.peers, telemetry, runtime.now, pause, fallback, fallback_after),
+            expiring(database),
+            handing_over(database, runtime.peers, telemetry, runtime.now, again),
+        ],
         gauges=GAUGES,
     )
 

@@ -30,6 +30,8 @@ def _unpaged(tx: Tx) -> Select[int]:
 def _overdue(tx: Tx) -> Select[int]:
     undisposed = (risk_flag.c.site == tx.site.name, risk_flag.c.disposition == Disposition.PENDING)
     return select(func.count()).select_from(risk_flag).where(*undisposed, risk_flag.c.due_at < tx.now)
+
+
 def _open_hand_offs(tx: Tx) -> Select[int]:
     open_here = (hand_off.c.site == tx.site.name, hand_off.c.status == Status.OPEN)
     return select(func.count()).select_from(hand_off).where(*open_here)

@@ -173,7 +173,8 @@ async def invite_family_member(tx: Tx, event: Event, contacts: list[Contact]) ->
 
 
 async def fetch_consent(peers: Peers, event: Event) -> Answers:
-    return await consents.may_know_schedule(peers, [wire.revoked(event)], site=event.site)
+    patient_id, member_id = wire.revoked(event)
+    return await consents.may_know_schedule(peers, [(patient_id, member_id)] if member_id else [], site=event.site)
 
 
 async def withhold_messages(tx: Tx, event: Event, answers: Answers) -> None:
@@ -181,7 +182,7 @@ async def withhold_messages(tx: Tx, event: Event, answers: Answers) -> None:
     patient_id, member_id = wire.revoked(event)
     patient_id = await labels.keep(tx, patient_id, event.label)
     tx.concerns(patient_id)
-    if not all(answers.granted):
+    if member_id and not all(answers.granted):
         await store.withhold_from_family_member(tx, member_id)
 
 

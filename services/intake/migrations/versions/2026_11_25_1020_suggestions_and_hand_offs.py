@@ -99,13 +99,12 @@ CHANGES = (
         ADD CHECK (override_reason IS NULL OR suggestion_id IS NOT NULL),
         ADD CHECK (suggested_level IS NULL OR suggested_level = level OR override_reason IS NOT NULL),
         ADD FOREIGN KEY (site, suggestion_id) REFERENCES level_of_care_suggestion""",
-    "CREATE INDEX assessment_newest ON assessment (site, patient_id, instrument, answered_at)",
     "CREATE INDEX risk_flag_open_of_patient ON risk_flag (site, patient_id) WHERE acknowledged_at IS NULL",
 )
 RIGHTS = {
     "level_of_care_suggestion": "SELECT, INSERT, UPDATE (patient_id)",
-    "hand_off": "SELECT, INSERT, UPDATE (patient_id, status, attempts, last_attempt_at, closed_by, closed_at, confirmed_with,"
-    " appointment_at, end_reason, end_text)",
+    "hand_off": "SELECT, INSERT, UPDATE (patient_id, status, attempts, last_attempt_at, closed_by, closed_at,"
+    " confirmed_with, appointment_at, end_reason, end_text)",
     "hand_off_attempt": "SELECT, INSERT",
 }
 

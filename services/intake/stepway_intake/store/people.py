@@ -152,6 +152,11 @@ async def sharing_keys(tx: Tx, id: UUID) -> list[tuple[Patient, frozenset[KeyKin
     return [(_patient(row), frozenset(KeyKind(kind) for kind in row["kinds"])) for row in rows]
 
 
+async def save_label(tx: Tx, id: UUID, label: Label) -> None:
+    """Also when it stays: nobody else changes the patient until the transaction ends."""
+    await tx.execute(update(patient).where(records.one(tx, patient, id)).values(label=label))
+
+
 def person(stored: Mapping[str, Any]) -> Person:
     return Person(**{**stored, "contact_points": _contact_points(stored)})
 

@@ -64,6 +64,7 @@ async def add_referral(tx: Tx, received: Referral) -> None:
         "next_action": received.next_action,
         "due_at": received.due_at,
         "attempts": received.attempts,
+        "admitted_at": received.admitted_at,
         "closing_reason": received.closing_reason,
     }
     await tx.execute(insert(referral), {"site": tx.site.name, **sent})

@@ -4,8 +4,8 @@ from alembic import op
 
 from stepway_chassis import schema
 
-revision = "2026_11_25_0100"
-down_revision = "2026_11_24_2200"
+revision = "2026_11_25_1030"
+down_revision = "2026_11_25_1020"
 
 CHANGES = (
     """
@@ -69,10 +69,11 @@ CHANGES = (
         PRIMARY KEY (site, id)
     )""",
     "CREATE INDEX content_pack_of ON content_pack (site, instrument, version, language, id)",
+    "CREATE INDEX workup_patient ON workup (site, patient_id)",
     "CREATE UNIQUE INDEX workup_open ON workup (site, referral_id) WHERE completed_at IS NULL",
 )
 RIGHTS = {
-    "workup": "SELECT, INSERT, UPDATE (drafts, sections, excuses, completed_at, completed_by)",
+    "workup": "SELECT, INSERT, UPDATE (patient_id, drafts, sections, excuses, completed_at, completed_by)",
     "content_pack": "SELECT, INSERT",
 }
 
