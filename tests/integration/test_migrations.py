@@ -268,3 +268,43 @@ async def test_a_referral_of_an_earlier_version_is_on_the_queue(intake: Scratch)
     assert intake.rows("SELECT next_action, due_at > now() AS due FROM referral") == [
         {"next_action": "contact", "due": True}
     ]
+
+
+async def test_consents_and_admissions_of_before_stay_what_they_were_and_the_loop_looks_at_those_that_stand(
+    intake: Scratch,
+) -> None:
+    await intake.migrate("2026_11_24_2200")
+    for site in (NORTHSIDE, LAKESIDE):
+        id, ended = uuid4(), uuid4()
+        intake.sql(
+            f"INSERT INTO patient VALUES ('{site}', '{id}', '{{}}', 'general', now());"
+            f"INSERT INTO referral VALUES ('{site}', '{id}', '{id}', 'admitted', '[]', '', now());"
+            f"INSERT INTO admission VALUES ('{site}', '{id}', '{id}', '{id}', '{{morning}}', now());"
+            f"INSERT INTO family_member VALUES ('{site}', '{id}', '{id}', '{{}}');"
+            f"INSERT INTO consent VALUES ('{site}', '{id}', '{id}', '{id}', '{{plan}}', 'why', now(), now(), now());"
+            f"INSERT INTO consent VALUES ('{site}', '{ended}', '{id}', '{id}', '{{plan}}', 'why', now(), now(), now(),"
+            " now())"
+        )
+    await intake.migrate()
+    assert intake.rows("SELECT status, ending FROM admission") == [{"status": "admitted", "ending": ""}] * 2
+    found = intake.rows("SELECT recipient = family_member_id::text AS its, revoked_at, due_at, version FROM consent")
+    assert all(row["its"] and row["version"] == 1 for row in found)
+    assert [row["revoked_at"] is None for row in found] == [row["due_at"] is not None for row in found]
+    assert intake.rows("SELECT site, loop FROM work ORDER BY site") == [
+        {"site": site, "loop": "expiring"} for site in (LAKESIDE, NORTHSIDE)
+    ]
+
+
+async def test_an_earlier_intake_goes_on_granting_and_takes_whatever_has_ended_for_revoked(intake: Scratch) -> None:
+    await intake.migrate()
+    id = uuid4()
+    intake.sql(
+        f"INSERT INTO patient VALUES ('{NORTHSIDE}', '{id}', '{{}}', 'general', now());"
+        f"INSERT INTO family_member VALUES ('{NORTHSIDE}', '{id}', '{id}', '{{}}')"
+    )
+    columns = "site, id, patient_id, family_member_id, categories, purpose, signed_at, granted_at, expires_at"
+    values = f"'{NORTHSIDE}', '{id}', '{id}', '{id}', '{{plan}}', 'why', now(), now(), now()"
+    await intake.as_before(NORTHSIDE, f"INSERT INTO consent ({columns}) VALUES ({values})")
+    assert intake.rows("SELECT recipient FROM consent") == [{"recipient": str(id)}]
+    await intake.as_before(NORTHSIDE, "UPDATE consent SET revoked_at = now()")
+    assert intake.rows("SELECT ending FROM consent") == [{"ending": ""}]
