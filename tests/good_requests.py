@@ -13,7 +13,11 @@ from stepway.intake.v1 import consent_service_pb2 as consents
 from stepway.intake.v1 import level_of_care_service_pb2 as levels_of_care
 from stepway.intake.v1 import workup_service_pb2 as workups
 from stepway.intake.v1.assessment_pb2 import INSTRUMENT_GAD_7, INSTRUMENT_PHQ_9
-from stepway.intake.v1.assessment_service_pb2 import GetAssessmentRequest, GetScoreRequest
+from stepway.intake.v1.assessment_service_pb2 import (
+    GetAssessmentRequest,
+    GetScoreRequest,
+    RecordCodedAssessmentRequest,
+)
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.instrument_service_pb2 import GetInstrumentRequest
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest, GetReferralRequest, ListReferralsRequest
@@ -49,6 +53,9 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
         patient_id=case.patient
     ),
     "stepway.intake.v1.AssessmentService/RecordAssessment": lambda case: phq_9(case.referral, [0] * 9),
+    "stepway.intake.v1.AssessmentService/RecordCodedAssessment": lambda case: RecordCodedAssessmentRequest(
+        request_id=an_id(), referral_id=case.referral, coded_answers=[{"loinc": "69725-0", "answer_code": "LA6569-3"}]
+    ),
     "stepway.intake.v1.AssessmentService/GetAssessment": lambda case: GetAssessmentRequest(
         assessment_id=case.assessment
     ),

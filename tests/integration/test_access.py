@@ -62,6 +62,7 @@ NOT_FOUND = {
     "GetReferral": "REFERRAL_NOT_FOUND",
     "GetPatientContact": "PATIENT_NOT_FOUND",
     "RecordAssessment": "REFERRAL_NOT_FOUND",
+    "RecordCodedAssessment": "REFERRAL_NOT_FOUND",
     "GetAssessment": "ASSESSMENT_NOT_FOUND",
     "GetScore": "ASSESSMENT_NOT_FOUND",
     "StartWorkup": "REFERRAL_NOT_FOUND",
