@@ -18,7 +18,11 @@ from stepway.intake.v1 import referral_service_pb2 as referrals
 from stepway.intake.v1 import transfer_service_pb2 as transfers
 from stepway.intake.v1 import workup_service_pb2 as workups
 from stepway.intake.v1.assessment_pb2 import INSTRUMENT_GAD_7, INSTRUMENT_PHQ_9
-from stepway.intake.v1.assessment_service_pb2 import GetAssessmentRequest, GetScoreRequest
+from stepway.intake.v1.assessment_service_pb2 import (
+    GetAssessmentRequest,
+    GetScoreRequest,
+    RecordCodedAssessmentRequest,
+)
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.hand_off_pb2 import HAND_OFF_END_OTHER
 from stepway.intake.v1.instrument_service_pb2 import GetInstrumentRequest
@@ -97,6 +101,9 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
         request_id=an_id(), patient_id=case.patient, merged_patient_id=case.namesake
     ),
     "stepway.intake.v1.AssessmentService/RecordAssessment": lambda case: phq_9(case.referral, [0] * 9),
+    "stepway.intake.v1.AssessmentService/RecordCodedAssessment": lambda case: RecordCodedAssessmentRequest(
+        request_id=an_id(), referral_id=case.referral, coded_answers=[{"loinc": "69725-0", "answer_code": "LA6569-3"}]
+    ),
     "stepway.intake.v1.AssessmentService/GetAssessment": lambda case: GetAssessmentRequest(
         assessment_id=case.assessment
     ),

@@ -69,6 +69,7 @@ NOT_FOUND = {
     "FindDuplicates": "PATIENT_NOT_FOUND",
     "MergePeople": "PATIENT_NOT_FOUND",
     "RecordAssessment": "REFERRAL_NOT_FOUND",
+    "RecordCodedAssessment": "REFERRAL_NOT_FOUND",
     "GetAssessment": "ASSESSMENT_NOT_FOUND",
     "GetScore": "ASSESSMENT_NOT_FOUND",
     "StartWorkup": "REFERRAL_NOT_FOUND",

@@ -76,7 +76,7 @@ TABLES = {
         "consent": "true",
         "admission": "true",
         "event_head": "aggregate_type <> 'audit_chain'",
-        "outbox": "aggregate_type <> 'audit_chain'",
+        "outbox": "aggregate_type <> 'audit_chain' AND subject NOT LIKE '%.risk_flag_acknowledged'",
         "idempotency": "true",
     },
     "scheduling": {"track": "true", "idempotency": "true", "enrollment": "status = 'ended'"},

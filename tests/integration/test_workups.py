@@ -8,7 +8,12 @@ from uuid import uuid4
 import pytest
 
 from stepway.intake.v1 import assessment_pb2, risk_flag_pb2, workup_pb2, workup_section_pb2
-from stepway.intake.v1.assessment_service_pb2 import GetAssessmentRequest, GetScoreRequest, RecordAssessmentRequest
+from stepway.intake.v1.assessment_service_pb2 import (
+    GetAssessmentRequest,
+    GetScoreRequest,
+    RecordAssessmentRequest,
+    RecordCodedAssessmentRequest,
+)
 from stepway.intake.v1.risk_service_pb2 import (
     AcknowledgeRiskFlagRequest,
     ListRiskFlagsRequest,
@@ -24,6 +29,7 @@ from stepway.intake.v1.workup_service_pb2 import (
 )
 from stepway_chassis.errors import Conflict, InvalidInput, NotFound, Refusal
 from stepway_chassis.times import to_proto
+from stepway_intake.instruments.catalogue import CURRENT
 from tests.calls import service_token
 from tests.cases import IN_DANGER, At, a_workup
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
@@ -361,6 +367,41 @@ async def test_the_cut_off_of_the_audit_c_follows_the_person(network: Network) -
         made = await record(network, received.referral.id, AUDIT_C, {1: 1, 2: 1, 3: 1})
         outcomes.append({each.rule: each.outcome for each in made.assessment.score.findings}["positive"])
     assert outcomes == ["no", "yes"]
+
+
+async def record_coded(network: Network, coded: dict[str, str | int], **changes: Any) -> Any:
+    referral = await a_referral_at(network)
+    given = [{"loinc": code, "answer_code" if isinstance(said, str) else "value": said} for code, said in coded.items()]
+    request = RecordCodedAssessmentRequest(
+        request_id=str(uuid4()), referral_id=referral.id, coded_answers=given, **changes
+    )
+    return await call(network, "RecordCodedAssessment", request, "AssessmentService")
+
+
+async def test_answers_in_loinc_are_scored_and_flagged_like_all_others(network: Network) -> None:
+    nine = [item.loinc for item in CURRENT["phq-9"].items[:9]]
+    coded = {**dict.fromkeys(nine, "LA6569-3"), "44261-6": 9}
+    made = await record_coded(network, coded, panel_loinc="44249-1")
+    assert (made.assessment.instrument, made.assessment.score.total) == (PHQ_9, 9)
+    assert (await a_flag(network, made.risk_flag_id)).assessment_id == made.assessment.id
+
+
+@pytest.mark.parametrize(
+    ("coded", "panel", "reason"),
+    [
+        ({"99999-9": 1}, "", "LOINC_UNKNOWN"),
+        ({"44250-9": 1}, "70221-7", "LOINC_UNKNOWN"),
+        ({"44250-9": "LA1-1"}, "", "ANSWER_CODE_UNKNOWN"),
+        ({"44250-9": 4}, "", "ANSWER_OUT_OF_RANGE"),
+        ({"not a code": 4}, "", "FIELD_INVALID"),
+    ],
+)
+async def test_codes_that_no_instrument_has_are_refused_and_nothing_is_recorded(
+    network: Network, coded: dict[str, str | int], panel: str, reason: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await record_coded(network, coded, panel_loinc=panel)
+    assert refused.value.reason == reason
 
 
 # What becomes of a flag

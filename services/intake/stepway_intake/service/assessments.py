@@ -1,5 +1,6 @@
 """AssessmentService: answers to an instrument, the score that they make, and the flag that they may raise."""
 
+from datetime import datetime
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -11,6 +12,8 @@ from stepway.intake.v1.assessment_service_pb2 import (
     GetScoreResponse,
     RecordAssessmentRequest,
     RecordAssessmentResponse,
+    RecordCodedAssessmentRequest,
+    RecordCodedAssessmentResponse,
 )
 from stepway_chassis import outbox
 from stepway_chassis.database import Database
@@ -18,8 +21,13 @@ from stepway_chassis.ids import uuid7
 from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import assessments, referrals
+from stepway_intake.domain.assessments import Assessment
+from stepway_intake.domain.referrals import Referral
+from stepway_intake.domain.risk import RiskFlag
 from stepway_intake.domain.site_rules import rules_of
+from stepway_intake.instruments import coded
 from stepway_intake.instruments.catalogue import find
+from stepway_intake.instruments.definition import Definition
 from stepway_intake.service.referrals import keep
 from stepway_intake.service.risk import raise_flag
 from stepway_intake.store import assessments as store
@@ -39,19 +47,47 @@ class AssessmentService:
         return await self._database.command(request, RecordAssessmentResponse, self._record)
 
     async def _record(self, tx: Tx, request: RecordAssessmentRequest) -> RecordAssessmentResponse:
-        referral = await lock_referral(tx, UUID(request.referral_id))
+        referral, instrument = await self._about(tx, request.referral_id), wire.name(request.instrument)
+        version = request.version or rules_of(tx.site.settings).versions.get(instrument, "")
+        answers = wire.answers(request.answers)
+        at = wire.answered_at(request.answered_at if request.HasField("answered_at") else None, tx.now)
+        assessment, flag = await self._assess(tx, referral, find(instrument, version), answers, at)
+        return RecordAssessmentResponse(
+            assessment=wire.assessment(assessment), risk_flag_id=str(flag.id) if flag else ""
+        )
+
+    async def RecordCodedAssessment(
+        self, request: RecordCodedAssessmentRequest, _: object
+    ) -> RecordCodedAssessmentResponse:
+        return await self._database.command(request, RecordCodedAssessmentResponse, self._record_coded)
+
+    async def _record_coded(self, tx: Tx, request: RecordCodedAssessmentRequest) -> RecordCodedAssessmentResponse:
+        referral = await self._about(tx, request.referral_id)
+        definition, answers = coded.read(wire.coded(request), panel=request.panel_loinc)
+        at = wire.answered_at(request.answered_at if request.HasField("answered_at") else None, tx.now)
+        assessment, flag = await self._assess(tx, referral, definition, answers, at)
+        return RecordCodedAssessmentResponse(
+            assessment=wire.assessment(assessment), risk_flag_id=str(flag.id) if flag else ""
+        )
+
+    async def _about(self, tx: Tx, id: str) -> Referral:
+        referral = await lock_referral(tx, UUID(id))
         tx.concerns(referral.patient.id)
         tx.correlation = str(referral.id)
-        rules, instrument = rules_of(tx.site.settings), wire.name(request.instrument)
+        return referral
+
+    async def _assess(
+        self, tx: Tx, referral: Referral, definition: Definition, answers: dict[int, int], at: datetime
+    ) -> tuple[Assessment, RiskFlag | None]:
         assessment, flag = assessments.assess(
             referral,
-            find(instrument, request.version or rules.versions.get(instrument, "")),
-            wire.answers(request.answers),
+            definition,
+            answers,
             assessment_id=uuid7(tx.now),
             flag_id=uuid7(tx.now),
-            answered_at=wire.answered_at(request.answered_at if request.HasField("answered_at") else None, tx.now),
+            answered_at=at,
             now=tx.now,
-            within=rules.within,
+            within=rules_of(tx.site.settings).within,
         )
         await keep(tx, referral, referrals.screen(referral))
         await store.add_assessment(tx, assessment)
@@ -59,9 +95,7 @@ class AssessmentService:
         if flag:
             events.append(await raise_flag(tx, flag, self._telemetry))
         await outbox.append(tx, *events, label=referral.patient.label)
-        return RecordAssessmentResponse(
-            assessment=wire.assessment(assessment), risk_flag_id=str(flag.id) if flag else ""
-        )
+        return assessment, flag
 
     async def GetAssessment(self, request: GetAssessmentRequest, _: object) -> GetAssessmentResponse:
         return await self._database.query(request, self._get)

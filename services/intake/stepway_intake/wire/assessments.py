@@ -37,6 +37,16 @@ def answers(given: Iterable[assessment_pb2.Answer]) -> dict[int, int]:
     return found
 
 
+def coded(request: assessment_service_pb2.RecordCodedAssessmentRequest) -> dict[str, str | int]:
+    """By LOINC code, the answer code or the value. Raises InvalidInput (ITEM_REPEATED)."""
+    found: dict[str, str | int] = {}
+    for answer in request.coded_answers:
+        if answer.loinc in found:
+            raise InvalidInput("ITEM_REPEATED", "Answer each item once.", field="coded_answers")
+        found[answer.loinc] = answer.answer_code if answer.HasField("answer_code") else answer.value
+    return found
+
+
 def answered_at(given: Timestamp | None, now: datetime) -> datetime:
     """Raises InvalidInput (TIME_OUT_OF_RANGE)."""
     return now if given is None else from_proto(given, field="answered_at")
