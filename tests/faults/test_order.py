@@ -204,11 +204,6 @@ FORGETFUL = [
         CASES["acknowledge_risk_flag"],
         "UPDATE risk_flag SET acknowledged_at = NULL, acknowledged_by = NULL",
     ),
-    (
-        "follow_seat",
-        CASES["follow_seat"],
-        "UPDATE admission SET status = 'admitted', ending = '', enrolled_at = NULL, ended_at = NULL",
-    ),
     ("seat_patient", CASES["seat_patient"], NO_LABEL),
     ("draft_plan", CASES["draft_plan"], NO_LABEL),
     ("note_consent", MIXED["family"], "UPDATE consent_link SET revoked = NULL"),
