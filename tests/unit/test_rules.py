@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from stepway_intake.domain.facts import (
+    AGE,
     BANDS,
     GRADES,
     RISK,
@@ -223,7 +224,7 @@ def test_our_rules_suggest_nothing_while_a_fact_of_danger_is_unknown(fact: str) 
 def test_of_somebody_of_whom_nothing_is_known_nothing_is_said_but_what_is_missing() -> None:
     found = suggested(Facts({}))
     assert (found.level, found.at_least, found.reasons) == (None, None, ())
-    assert set(found.missing) == set(SCALES)
+    assert set(found.missing) == {*STATED, AGE, "band.phq-9", "band.gad-7"}
 
 
 def test_an_emergency_waits_for_no_other_fact() -> None:
@@ -273,6 +274,37 @@ def test_the_bands_on_record_are_facts_and_what_no_rule_could_name_is_none() -> 
     found = with_record(Facts({"risk": "low"}), record, age_group="adult", flag_open=False)
     assert found == Facts({"risk": "low", "age_group": "adult", "band.phq-9": "severe"})
     assert bands_in(found) == {"phq-9": "severe"}
+
+
+@pytest.mark.parametrize(
+    ("screened", "stated", "known", "may_be_worse"),
+    [
+        ("high", None, "high", True),
+        ("moderate", None, "moderate", True),
+        ("none", None, None, False),
+        ("high", "low", "low", False),
+    ],
+)
+def test_a_screening_says_what_risk_there_is_at_least_until_a_clinician_says_what_there_is(
+    screened: str, stated: str | None, known: str | None, may_be_worse: bool
+) -> None:
+    said = Facts({RISK: stated} if stated else {})
+    found = with_record(said, {"c-ssrs-screener": screened}, age_group=None, flag_open=False)
+    assert (found.known.get(RISK), RISK in found.may_be_worse) == (known, may_be_worse)
+
+
+def test_what_was_heard_counts_until_a_clinician_says_otherwise() -> None:
+    heard = Facts({"supports": "some", "withdrawal_risk": "moderate"}, frozenset({"supports", "withdrawal_risk"}))
+    found = with_record(Facts({"supports": "unsafe"}), {}, interviews=heard, age_group=None, flag_open=False)
+    assert found == Facts({"supports": "unsafe", "withdrawal_risk": "moderate"}, frozenset({"withdrawal_risk"}))
+
+
+def test_the_same_questions_under_another_name_say_the_same() -> None:
+    bands = {"phq-9m": "severe"}
+    found = with_record(Facts({}), bands, age_group=None, flag_open=False)
+    assert bands_in(found) == {"phq-9": "severe", "phq-9m": "severe"}
+    both = with_record(Facts({}), {**bands, "phq-9": "mild"}, age_group=None, flag_open=False)
+    assert bands_in(both) == {"phq-9": "mild", "phq-9m": "severe"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ARRAY, Column, RowMapping, Text, Uuid, exists, select
+from sqlalchemy import ARRAY, Column, RowMapping, Text, Uuid, exists, func, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
@@ -15,14 +15,17 @@ from stepway_chassis.errors import NotFound
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain.facts import Facts, age_group, with_record
+from stepway_intake.domain.interviews import facts_in
 from stepway_intake.domain.levels_of_care import LevelOfCare, Suggested
 from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.rules import Finding, Reason
+from stepway_intake.domain.sections import Form
 from stepway_intake.domain.suggestions import Suggestion
 from stepway_intake.store.assessments import assessment
 from stepway_intake.store.levels_of_care import level_or_none
 from stepway_intake.store.risk import risk_flag
 from stepway_intake.store.tables import METADATA
+from stepway_intake.store.workups import workup
 
 level_of_care_suggestion = records.records(
     "level_of_care_suggestion",
@@ -42,26 +45,39 @@ level_of_care_suggestion = records.records(
 
 
 async def facts_of(tx: Tx, referral: Referral, stated: Facts, *, fresh: timedelta) -> Facts:
-    """What is stated, the bands of the patient's answers that are not older than `fresh`, the age, and an open flag."""
+    """What is stated, what the patient has answered and said that is not older than `fresh`, the age, an open flag."""
     patient = referral.patient
     return with_record(
         stated,
         await _bands(tx, patient.id, tx.now - fresh),
+        interviews=facts_in(await _sections(tx, patient.id, tx.now - fresh)),
         age_group=age_group(patient.person.birth_date, tx.now.astimezone(ZoneInfo(tx.site.zone)).date()),
         flag_open=await _has_open_flag(tx, patient.id),
     )
 
 
 async def _bands(tx: Tx, patient_id: UUID, since: datetime) -> Mapping[str, str]:
-    """Of each instrument the newest answers count; where those have no band, there is none."""
+    """Of each instrument the newest answers count, in the band that they are treated as; where there is none, none."""
     newest = (
-        select(assessment.c.instrument, assessment.c.band)
+        select(assessment.c.instrument, func.coalesce(assessment.c.treat_as, assessment.c.band).label("band"))
         .where(assessment.c.site == tx.site.name, assessment.c.patient_id == patient_id)
         .where(assessment.c.answered_at >= since)
         .order_by(assessment.c.instrument, assessment.c.answered_at.desc(), assessment.c.id.desc())
         .distinct(assessment.c.instrument)
     )
     return {row.instrument: row.band for row in await tx.execute(newest) if row.band is not None}
+
+
+async def _sections(tx: Tx, patient_id: UUID, since: datetime) -> Mapping[str, Form]:
+    """Of each kind the form of the newest workup that has one, whether that is whole by now or not."""
+    statement = (
+        select(workup.c.sections)
+        .where(workup.c.site == tx.site.name, workup.c.patient_id == patient_id)
+        .where(workup.c.started_at >= since)
+        .order_by(workup.c.id)
+    )
+    forms = (await tx.execute(statement)).scalars()
+    return {kind: form for sections in forms for kind, form in sections.items()}
 
 
 async def _has_open_flag(tx: Tx, patient_id: UUID) -> bool:
