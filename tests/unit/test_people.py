@@ -177,7 +177,7 @@ def test_the_record_that_stays_is_completed_and_nothing_that_it_says_is_replaced
     goes = a_patient(
         2, a_person("Q.", contact_points=(ContactPoint("phone", "+13125550100"), EMAIL)), label=Label.PART2
     )
-    kept, gone, merged = merge(stays, goes, at=NOON)
+    kept, gone, merged = merge(stays, goes, both_admitted=False, at=NOON)
     assert kept.person == a_person(birth_date="1990-04-01", contact_points=(PHONE, EMAIL))
     assert (kept.label, kept.merged_into, gone.merged_into) == (Label.PART2, None, kept.id)
     assert (merged.merged, merged.into, merged.at) == (goes.id, stays.id, NOON)
@@ -185,13 +185,13 @@ def test_the_record_that_stays_is_completed_and_nothing_that_it_says_is_replaced
 
 @given(st.lists(st.sampled_from(list(Label)), min_size=2, max_size=2))
 def test_the_higher_label_stays(labels: list[Label]) -> None:
-    kept, _, _ = merge(a_patient(1, label=labels[0]), a_patient(2, label=labels[1]), at=NOON)
+    kept, _, _ = merge(a_patient(1, label=labels[0]), a_patient(2, label=labels[1]), both_admitted=False, at=NOON)
     assert (kept.label is Label.PART2) is (Label.PART2 in labels)
 
 
 def test_a_record_is_not_merged_with_itself() -> None:
     with pytest.raises(InvalidInput) as refused:
-        merge(a_patient(), a_patient(), at=NOON)
+        merge(a_patient(), a_patient(), both_admitted=False, at=NOON)
     assert (refused.value.reason, refused.value.field) == ("SAME_PATIENT", "merged_patient_id")
 
 
@@ -200,5 +200,11 @@ def test_a_record_that_is_part_of_another_is_merged_no_more(merged: int) -> None
     records = [a_patient(1), a_patient(2)]
     records[merged] = replace(records[merged], merged_into=UUID(int=9))
     with pytest.raises(Conflict) as refused:
-        merge(*records, at=NOON)
+        merge(*records, both_admitted=False, at=NOON)
     assert refused.value.reason == "PATIENT_ALREADY_MERGED"
+
+
+def test_of_two_who_are_both_in_the_programme_one_has_to_leave_it_first() -> None:
+    with pytest.raises(Conflict) as refused:
+        merge(a_patient(1), a_patient(2), both_admitted=True, at=NOON)
+    assert refused.value.reason == "PATIENT_ADMITTED_TWICE"

@@ -171,10 +171,12 @@ def _differ(one: str, other: str) -> bool:
     return not (one.startswith(other) or other.startswith(one))
 
 
-def merge(kept: Patient, gone: Patient, *, at: datetime) -> tuple[Patient, Patient, Merged]:
+def merge(kept: Patient, gone: Patient, *, both_admitted: bool, at: datetime) -> tuple[Patient, Patient, Merged]:
     """The record that stays, with what it lacked; the other, which is part of it from now on.
 
-    Raises InvalidInput (SAME_PATIENT) and Conflict (PATIENT_ALREADY_MERGED).
+    `both_admitted` tells whether each has an admission that is not over: nobody is admitted twice at a time, and which
+    seat stays is not ours to choose. Raises InvalidInput (SAME_PATIENT) and Conflict (PATIENT_ALREADY_MERGED,
+    PATIENT_ADMITTED_TWICE).
     """
     if kept.id == gone.id:
         raise InvalidInput("SAME_PATIENT", "Name two records.", field="merged_patient_id")
@@ -182,6 +184,10 @@ def merge(kept: Patient, gone: Patient, *, at: datetime) -> tuple[Patient, Patie
         if each.merged_into is not None:
             message = "One of the records has become part of another; read it to see which, and merge that one."
             raise Conflict("PATIENT_ALREADY_MERGED", message)
+    if both_admitted:
+        raise Conflict(
+            "PATIENT_ADMITTED_TWICE", "Both records have an admission that is not over; end one of them first."
+        )
     label = max(kept.label, gone.label, key=list(Label).index)
     stays = replace(kept, person=_completed(kept.person, gone.person), label=label)
     return stays, replace(gone, merged_into=kept.id), Merged(gone.id, kept.id, at)

@@ -18,6 +18,7 @@ from stepway_chassis.pages import page_of
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import people
 from stepway_intake.store import people as store
+from stepway_intake.store.admissions import are_admitted
 from stepway_intake.wire import people as wire
 
 
@@ -59,7 +60,8 @@ class PersonService:
     async def _merge(self, tx: Tx, request: MergePeopleRequest) -> MergePeopleResponse:
         kept, gone = await store.lock_patients(tx, UUID(request.patient_id), UUID(request.merged_patient_id))
         tx.concerns(kept.id, gone.id)
-        kept, gone, merged = people.merge(kept, gone, at=tx.now)
+        both = await are_admitted(tx, kept.id, gone.id)
+        kept, gone, merged = people.merge(kept, gone, both_admitted=both, at=tx.now)
         await store.save_merge(tx, kept, gone)
         await outbox.append(tx, wire.patient_merged(merged), label=kept.label)
         return MergePeopleResponse(person=wire.registered(kept))

@@ -86,12 +86,23 @@ def course(stored: Mapping[str, Any]) -> Course:
     return Course(**{**stored, **told})
 
 
+async def are_admitted(tx: Tx, *patient_ids: UUID) -> bool:
+    """Whether each of them has an admission that is not over."""
+    statement = (
+        select(admission.c.patient_id)
+        .where(admission.c.site == tx.site.name, admission.c.patient_id.in_(patient_ids))
+        .where(admission.c.status != Status.ENDED)
+        .distinct()
+    )
+    return len((await tx.execute(statement)).all()) == len(patient_ids)
+
+
 async def lock_last_admission(tx: Tx, patient_id: UUID) -> Admission | None:
-    """The patient's last one here."""
+    """The patient's last one here; before that the one that is not over, which after a merge may be older."""
     statement = (
         select(admission)
         .where(admission.c.site == tx.site.name, admission.c.patient_id == patient_id)
-        .order_by(admission.c.id.desc())
+        .order_by(admission.c.status == Status.ENDED, admission.c.id.desc())
         .limit(1)
         .with_for_update()
     )
