@@ -26,14 +26,19 @@ LEGAL = {
     S.CONTACTED: {S.SCREENING, S.ASSESSMENT},
     S.SCREENING: {S.ASSESSMENT, S.DECIDED},
     S.ASSESSMENT: {S.DECIDED},
-    S.DECIDED: {S.ADMITTED, S.WAITLISTED},
-    S.WAITLISTED: {S.ADMITTED},
+    S.DECIDED: {S.ADMITTED, S.WAITLISTED, S.REFERRED_OUT},
+    S.WAITLISTED: {S.ADMITTED, S.REFERRED_OUT},
     S.ADMITTED: {S.WAITLISTED},
-    S.REFERRED_OUT: set(),
+    S.REFERRED_OUT: {S.DECIDED, S.WAITLISTED, S.ADMITTED},
     S.DECLINED: set(),
-    S.UNREACHABLE: OPEN - {S.RECEIVED},
+    S.UNREACHABLE: (OPEN - {S.RECEIVED}) | {S.ADMITTED},
 }
-ENDS = {S.REFERRED_OUT, S.DECLINED, S.UNREACHABLE}
+ENDS = {S.DECLINED, S.UNREACHABLE}
+STOOD: dict[Status, set[Status]] = {
+    S.UNREACHABLE: OPEN | {S.ADMITTED},
+    S.REFERRED_OUT: {S.DECIDED, S.WAITLISTED, S.ADMITTED},
+}
+TO_DO = {S.REFERRED_OUT: Action.CONFIRM_HAND_OFF}
 STEPS: dict[str, Callable[..., Referral]] = {
     "reach": partial(referrals.contact, reached=True),
     "try": partial(referrals.contact, reached=False),
@@ -47,6 +52,9 @@ STEPS: dict[str, Callable[..., Referral]] = {
     "sit": lambda referral, at: referrals.take_seat(referral),
     "refer out": lambda referral, at: referrals.refer_out(referral),
     "hand off": lambda referral, at: referrals.confirm_hand_off(referral),
+    "come to nothing": lambda referral, at: referrals.end_hand_off(referral),
+    "a seat": lambda referral, at: referrals.follow_seat(referral, waits=False),
+    "no seat": lambda referral, at: referrals.follow_seat(referral, waits=True),
     "decline": lambda referral, at: referrals.close(referral, S.DECLINED, reason="no"),
     "lose": lambda referral, at: referrals.close(referral, S.UNREACHABLE, reason="no answer"),
     "assign": lambda referral, at: referrals.assign(referral, "staff-2041"),
@@ -109,9 +117,9 @@ def test_every_state_is_in_the_table_and_every_way_of_it_can_be_gone() -> None:
     assert set(LEGAL) == set(S)
     gone: set[tuple[Status, Status]] = set()
     for status in S:
-        for stood in OPEN if status is S.UNREACHABLE else [None]:
+        for stood in STOOD.get(status, {None}):
             for step in STEPS.values():
-                gone |= went(a_referral(status=status, stood=stood, attempts=1), step)
+                gone |= went(a_referral(status=status, stood=stood, attempts=1, next_action=TO_DO.get(status)), step)
     legal = {(before, after) for before, ways in LEGAL.items() for after in ways}
     assert gone == legal | {(before, after) for before in OPEN for after in ENDS}
 
@@ -180,7 +188,7 @@ def test_an_assessment_that_is_whole_waits_for_a_decision() -> None:
     assert (settled.due_at, moved) == (NOON + timedelta(hours=24), None)
 
 
-@pytest.mark.parametrize("status", sorted({S.DECIDED, S.WAITLISTED, S.ADMITTED, *ENDS}))
+@pytest.mark.parametrize("status", sorted({S.DECIDED, S.WAITLISTED, S.ADMITTED, S.REFERRED_OUT, *ENDS}))
 def test_an_assessment_that_is_repeated_later_moves_a_referral_nowhere(status: Status) -> None:
     later = a_referral(status=status)
     for step in ("screen", "begin", "complete"):
@@ -199,8 +207,41 @@ def test_an_admission_keeps_its_time_while_its_seat_comes_and_goes() -> None:
     assert refused.value.reason == "ALREADY_ADMITTED"
 
 
+@pytest.mark.parametrize("status", sorted({S.UNREACHABLE, S.REFERRED_OUT}))
+def test_a_seat_takes_nobody_up_who_is_not_on_their_way_but_is_there_once_they_are(status: Status) -> None:
+    left = {S.UNREACHABLE: partial(STEPS["lose"], at=NOON), S.REFERRED_OUT: referrals.refer_out}[status]
+    back = {S.UNREACHABLE: "reach", S.REFERRED_OUT: "come to nothing"}[status]
+    admitted = referrals.admit(a_referral(status=S.DECIDED, attempts=1), at=NOON)
+    away = left(referrals.follow_seat(admitted, waits=True))
+    assert STEPS[back](away, at=NOON).status is S.WAITLISTED
+    seated = referrals.follow_seat(away, waits=False)
+    assert seated.status is status
+    taken_up = STEPS[back](seated, at=NOON)
+    assert (taken_up.status, taken_up.next_action) == (S.ADMITTED, None)
+
+
+def test_a_seat_changes_nothing_about_whoever_has_declined() -> None:
+    declined = STEPS["decline"](referrals.wait_for_seat(a_referral(status=S.DECIDED)), at=NOON)
+    for waits in (True, False):
+        assert referrals.follow_seat(declined, waits=waits) == declined
+
+
+@pytest.mark.parametrize(
+    ("stood", "next_action"), [(S.DECIDED, Action.REFER_OUT), (S.WAITLISTED, Action.KEEP_IN_TOUCH)]
+)
+def test_whom_no_provider_takes_is_where_they_stood(stood: Status, next_action: Action) -> None:
+    back = referrals.end_hand_off(referrals.refer_out(a_referral(status=stood)))
+    assert (back.status, back.next_action, back.stood) == (stood, next_action, None)
+
+
+def test_nobody_is_referred_out_before_a_clinician_has_decided() -> None:
+    with pytest.raises(Conflict) as refused:
+        referrals.refer_out(a_referral())
+    assert refused.value.reason == "LEVEL_OF_CARE_UNDECIDED"
+
+
 def test_a_provider_says_once_that_somebody_has_come() -> None:
-    out = referrals.refer_out(a_referral())
+    out = referrals.refer_out(a_referral(status=S.DECIDED))
     assert (out.status, out.next_action) == (S.REFERRED_OUT, Action.CONFIRM_HAND_OFF)
     come = referrals.confirm_hand_off(out)
     assert come.next_action is None

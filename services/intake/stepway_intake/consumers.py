@@ -16,9 +16,8 @@ from stepway_intake.domain import admissions, risk
 from stepway_intake.domain.admissions import Seat
 from stepway_intake.domain.consents import Expiry
 from stepway_intake.expiring import end_with
+from stepway_intake.service.admissions import keep_further, lock_with_referral
 from stepway_intake.store import risk as store
-from stepway_intake.store.admissions import lock_admission, save_admission
-from stepway_intake.store.people import find_patient
 from stepway_intake.wire import admissions as admissions_wire
 from stepway_intake.wire import risk as wire
 
@@ -64,14 +63,11 @@ async def fetch_seat(peers: Peers, event: Event) -> Seat:
 
 
 async def follow_seat(tx: Tx, event: Event, seat: Seat) -> None:
-    """An admission is where its seat is; with its end goes what a patient has consented to until then."""
-    admission = await lock_admission(tx, seat.admission_id)
-    tx.concerns(admission.patient_id)
+    """An admission is where its seat is, its referral with it; with its end goes what was consented to until then."""
+    admission, referral = await lock_with_referral(tx, seat.admission_id)
     further = admissions.follow(admission, seat)
     if further == admission:
         return
-    await save_admission(tx, further)
-    patient = await find_patient(tx, admission.patient_id)
-    await outbox.append(tx, *admissions_wire.followed(admission, further, at=tx.now), label=patient.label)
+    await keep_further(tx, admission, further, referral)
     if further.ended_at:
-        await end_with(tx, patient.id, Expiry.END_OF_TREATMENT, happened_at=further.ended_at)
+        await end_with(tx, referral.patient.id, Expiry.END_OF_TREATMENT, happened_at=further.ended_at)

@@ -64,11 +64,16 @@ _FROM: Mapping[Status, tuple[Status, ...]] = {
     Status.DECIDED: (Status.SCREENING, Status.ASSESSMENT),
     Status.WAITLISTED: (Status.DECIDED, Status.ADMITTED),
     Status.ADMITTED: (Status.DECIDED, Status.WAITLISTED),
-    Status.REFERRED_OUT: OPEN,
+    Status.REFERRED_OUT: (Status.DECIDED, Status.WAITLISTED),
     Status.DECLINED: OPEN,
     Status.UNREACHABLE: OPEN,
 }
-"""Where a referral has to stand to move there; besides, UNREACHABLE goes back to where it stood."""
+"""Where a referral has to stand to move there; besides, UNREACHABLE and REFERRED_OUT go back to where it stood."""
+
+_SEATED = (Status.DECIDED, Status.WAITLISTED, Status.ADMITTED)
+"""Where the seat of an admission can put a referral elsewhere."""
+_AFTER_HAND_OFF = {Status.DECIDED: Action.REFER_OUT, Status.WAITLISTED: Action.KEEP_IN_TOUCH}
+"""What comes next where a hand-off came to nothing."""
 
 DUE_HOURS: Mapping[Action, int] = {
     Action.CONTACT: 24,
@@ -259,16 +264,47 @@ def wait_for_seat(referral: Referral) -> Referral:
     return _move(referral, Status.WAITLISTED, Action.KEEP_IN_TOUCH)
 
 
+def follow_seat(referral: Referral, *, waits: bool) -> Referral:
+    """An admission waits for its seat, or not, since it has one or is over.
+
+    A referral that is not on its way is not taken up by that; once it is, it is where the seat has put it.
+    """
+    step = wait_for_seat if waits else take_seat
+    if referral.status in _SEATED:
+        return step(referral)
+    if referral.stood not in _SEATED or referral.status is Status.DECLINED:
+        return referral
+    there = step(replace(referral, status=referral.stood))
+    comes_next = there.next_action if referral.status is Status.UNREACHABLE else referral.next_action
+    return replace(referral, stood=there.status, next_action=comes_next)
+
+
 def refer_out(referral: Referral) -> Referral:
-    """Another provider takes the person over, and has still to say that they have come. Raises Conflict."""
-    return _move(referral, Status.REFERRED_OUT, Action.CONFIRM_HAND_OFF)
+    """Another provider is to take the person over. Raises Conflict (LEVEL_OF_CARE_UNDECIDED, REFERRAL_CLOSED)."""
+    if referral.status in _EARLY:
+        raise Conflict("LEVEL_OF_CARE_UNDECIDED", "Have a clinician decide on the level of care first.")
+    return replace(_move(referral, Status.REFERRED_OUT, Action.CONFIRM_HAND_OFF), stood=referral.status)
 
 
 def confirm_hand_off(referral: Referral) -> Referral:
-    """Nothing is left to do. Raises Conflict (REFERRAL_NOT_REFERRED_OUT)."""
+    """The person is in care elsewhere: nothing is left to do. Raises Conflict (REFERRAL_NOT_REFERRED_OUT)."""
+    _must_be_handed_off(referral)
+    return replace(referral, next_action=None)
+
+
+def end_hand_off(referral: Referral) -> Referral:
+    """It came to nothing: the referral is where it stood, or where its seat has put it meanwhile.
+
+    Raises Conflict (REFERRAL_NOT_REFERRED_OUT).
+    """
+    _must_be_handed_off(referral)
+    stood = referral.stood or Status.DECIDED
+    return replace(referral, status=stood, stood=None, next_action=_AFTER_HAND_OFF.get(stood))
+
+
+def _must_be_handed_off(referral: Referral) -> None:
     if referral.next_action is not Action.CONFIRM_HAND_OFF:
         raise Conflict("REFERRAL_NOT_REFERRED_OUT", "No provider has still to say that this person has come.")
-    return replace(referral, next_action=None)
 
 
 def close(referral: Referral, outcome: Status, *, reason: str) -> Referral:

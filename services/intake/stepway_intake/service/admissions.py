@@ -15,13 +15,30 @@ from stepway_chassis import outbox
 from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.transaction import Tx
-from stepway_intake.domain import admissions
+from stepway_intake.domain import admissions, referrals
+from stepway_intake.domain.admissions import Admission, Status
+from stepway_intake.domain.referrals import Referral
 from stepway_intake.service.referrals import keep
 from stepway_intake.store import admissions as store
 from stepway_intake.store.levels_of_care import level_of
 from stepway_intake.store.people import find_patient, save_label
 from stepway_intake.store.referrals import lock_referral
 from stepway_intake.wire import admissions as wire
+
+
+async def lock_with_referral(tx: Tx, id: UUID) -> tuple[Admission, Referral]:
+    """Raises NotFound (ADMISSION_NOT_FOUND)."""
+    referral = await lock_referral(tx, (await store.find_admission(tx, id)).referral_id)
+    tx.concerns(referral.patient.id)
+    tx.correlation = str(referral.id)
+    return await store.lock_admission(tx, id), referral
+
+
+async def keep_further(tx: Tx, before: Admission, after: Admission, referral: Referral) -> None:
+    """Save and announce an admission that has got further, and its referral with it."""
+    await store.save_admission(tx, after)
+    await keep(tx, referral, referrals.follow_seat(referral, waits=after.status is Status.WAITLISTED))
+    await outbox.append(tx, *wire.followed(before, after, at=tx.now), label=referral.patient.label)
 
 
 class AdmissionService:

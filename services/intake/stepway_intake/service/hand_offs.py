@@ -22,11 +22,12 @@ from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import page_of
 from stepway_chassis.times import from_proto
 from stepway_chassis.transaction import Tx
-from stepway_intake.domain import hand_offs
-from stepway_intake.domain.hand_offs import HandOff
+from stepway_intake.domain import hand_offs, referrals
+from stepway_intake.domain.hand_offs import End, HandOff
+from stepway_intake.domain.referrals import Referral
+from stepway_intake.service.referrals import keep
 from stepway_intake.store import hand_offs as store
 from stepway_intake.store.levels_of_care import level_of
-from stepway_intake.store.people import find_patient
 from stepway_intake.store.referrals import lock_referral
 from stepway_intake.wire import hand_offs as wire
 
@@ -55,6 +56,7 @@ class HandOffService:
             by=tx.caller.subject,
             at=tx.now,
         )
+        await keep(tx, referral, referrals.refer_out(referral))
         await store.add_hand_off(tx, hand_off)
         await outbox.append(tx, wire.hand_off_started(hand_off), label=referral.patient.label)
         return StartHandOffResponse(hand_off=wire.hand_off(hand_off))
@@ -65,7 +67,7 @@ class HandOffService:
         return await self._database.command(request, RecordHandOffAttemptResponse, self._attempt)
 
     async def _attempt(self, tx: Tx, request: RecordHandOffAttemptRequest) -> RecordHandOffAttemptResponse:
-        hand_off = await self._locked(tx, request.hand_off_id)
+        hand_off, _ = await self._locked(tx, request.hand_off_id)
         hand_off, attempt = hand_offs.attempt(
             hand_off,
             id=uuid7(tx.now),
@@ -82,40 +84,44 @@ class HandOffService:
         return await self._database.command(request, ConfirmHandOffResponse, self._confirm)
 
     async def _confirm(self, tx: Tx, request: ConfirmHandOffRequest) -> ConfirmHandOffResponse:
+        hand_off, referral = await self._locked(tx, request.hand_off_id)
         hand_off = hand_offs.confirm(
-            await self._locked(tx, request.hand_off_id),
+            hand_off,
             confirmed_with=request.confirmed_with,
             appointment_at=wire.appointment_at(request),
             by=tx.caller.subject,
             at=tx.now,
         )
-        await self._close(tx, hand_off)
+        await self._close(tx, hand_off, referral, referrals.confirm_hand_off(referral))
         return ConfirmHandOffResponse(hand_off=wire.hand_off(hand_off))
 
     async def EndHandOff(self, request: EndHandOffRequest, _: object) -> EndHandOffResponse:
         return await self._database.command(request, EndHandOffResponse, self._end)
 
     async def _end(self, tx: Tx, request: EndHandOffRequest) -> EndHandOffResponse:
+        hand_off, referral = await self._locked(tx, request.hand_off_id)
         hand_off = hand_offs.end(
-            await self._locked(tx, request.hand_off_id),
+            hand_off,
             reason=wire.end(request.end),
             text=request.end_text,
             by=tx.caller.subject,
             at=tx.now,
         )
-        await self._close(tx, hand_off)
+        in_care = hand_off.end_reason is End.IN_CARE_ELSEWHERE
+        step = referrals.confirm_hand_off if in_care else referrals.end_hand_off
+        await self._close(tx, hand_off, referral, step(referral))
         return EndHandOffResponse(hand_off=wire.hand_off(hand_off))
 
-    async def _locked(self, tx: Tx, id: str) -> HandOff:
-        hand_off = await store.lock_hand_off(tx, UUID(id))
-        tx.concerns(hand_off.patient_id)
-        tx.correlation = str(hand_off.referral_id)
-        return hand_off
+    async def _locked(self, tx: Tx, id: str) -> tuple[HandOff, Referral]:
+        referral = await lock_referral(tx, (await store.find_hand_off(tx, UUID(id))).referral_id)
+        tx.concerns(referral.patient.id)
+        tx.correlation = str(referral.id)
+        return await store.lock_hand_off(tx, UUID(id)), referral
 
-    async def _close(self, tx: Tx, hand_off: HandOff) -> None:
-        patient = await find_patient(tx, hand_off.patient_id)
+    async def _close(self, tx: Tx, hand_off: HandOff, before: Referral, after: Referral) -> None:
         await store.save_hand_off(tx, hand_off)
-        await outbox.append(tx, wire.hand_off_closed(hand_off), label=patient.label)
+        await keep(tx, before, after)
+        await outbox.append(tx, wire.hand_off_closed(hand_off), label=after.patient.label)
 
     async def GetHandOff(self, request: GetHandOffRequest, _: object) -> GetHandOffResponse:
         return await self._database.query(request, self._get)

@@ -37,11 +37,11 @@ from stepway_intake.domain import admissions, transfers
 from stepway_intake.domain.consents import Expiry
 from stepway_intake.domain.transfers import Side, Transfer, sent
 from stepway_intake.handing_over import covering, save
+from stepway_intake.service.admissions import keep_further, lock_with_referral
 from stepway_intake.store import transfers as store
-from stepway_intake.store.admissions import find_admission, lock_admission, save_admission
+from stepway_intake.store.admissions import find_admission, lock_admission
 from stepway_intake.store.people import find_patient
 from stepway_intake.wire import transfers as wire
-from stepway_intake.wire.admissions import followed
 
 
 class TransferService:
@@ -146,13 +146,9 @@ class TransferService:
         transfer = await store.lock_transfer(tx, UUID(request.transfer_id), other_site=request.receiving_site)
         moved = transfers.close(transfer, Side.SENDING, at=tx.now)
         await save(tx, transfer, moved)
-        admission = await lock_admission(tx, sent(transfer))
-        tx.correlation = str(admission.referral_id)
-        ended = admissions.hand_over(admission, at=tx.now)
-        await save_admission(tx, ended)
-        patient = await find_patient(tx, admission.patient_id)
-        await outbox.append(tx, *followed(admission, ended, at=tx.now), label=patient.label)
-        await expiring.end_with(tx, patient.id, Expiry.TRANSFER_CLOSED, happened_at=tx.now)
+        admission, referral = await lock_with_referral(tx, sent(transfer))
+        await keep_further(tx, admission, admissions.hand_over(admission, at=tx.now), referral)
+        await expiring.end_with(tx, referral.patient.id, Expiry.TRANSFER_CLOSED, happened_at=tx.now)
         return CloseTransferResponse(status=wire.status_word(moved.status))
 
     async def EndTransfer(self, request: EndTransferRequest, _: object) -> EndTransferResponse:

@@ -34,10 +34,11 @@ from stepway_intake.domain import referrals, sections, workups
 from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.site_rules import rules_of
 from stepway_intake.domain.workups import Excuse, Workup
+from stepway_intake.service.referrals import keep
 from stepway_intake.service.risk import raise_flag
 from stepway_intake.store import workups as store
 from stepway_intake.store.assessments import add_assessment
-from stepway_intake.store.referrals import find_referral, lock_referral, save_referral
+from stepway_intake.store.referrals import lock_referral
 from stepway_intake.wire import assessments as answers_wire
 from stepway_intake.wire import workups as wire
 
@@ -64,7 +65,7 @@ class WorkupService:
             by=tx.caller.subject,
             at=tx.now,
         )
-        await save_referral(tx, referrals.screen(referral))
+        await keep(tx, referral, referrals.begin_assessment(referral))
         await store.add_workup(tx, workup)
         await outbox.append(tx, wire.workup_started(workup), label=referral.patient.label)
         return StartWorkupResponse(workup=wire.workup(workup))
@@ -123,6 +124,7 @@ class WorkupService:
             workup, referral, flag_ids=_ids(tx.now), by=tx.caller.subject, at=tx.now, within=within
         )
         await store.save_workup(tx, completed.workup)
+        await keep(tx, referral, referrals.complete_assessment(referral))
         events: list[Message] = [wire.workup_completed(completed.workup)]
         for assessment in completed.assessments:
             await add_assessment(tx, assessment)
@@ -134,10 +136,11 @@ class WorkupService:
         )
 
     async def _to_change(self, tx: Tx, id: str) -> tuple[Workup, Referral]:
-        workup = await store.lock_workup(tx, UUID(id))
-        tx.concerns(workup.patient_id)
-        tx.correlation = str(workup.referral_id)
-        return workup, await find_referral(tx, workup.referral_id)
+        """The referral first, as whoever writes beside one: a merge moves what they have written after that."""
+        referral = await lock_referral(tx, (await store.find_workup(tx, UUID(id))).referral_id)
+        tx.concerns(referral.patient.id)
+        tx.correlation = str(referral.id)
+        return await store.lock_workup(tx, UUID(id)), referral
 
     async def GetWorkup(self, request: GetWorkupRequest, _: object) -> GetWorkupResponse:
         return await self._database.query(request, self._get)
