@@ -305,7 +305,10 @@ def follows(event: type[Message], since: str) -> Callable[[random.Random, Networ
             before.append(_an_admission(row))
             told = {"enrollment_id": row["id"], "patient_id": row["patient_id"], since: to_proto(NOON)}
             events += [delivery(event(**told), row["site"], sequence=n + 1) for n in range(rng.randint(1, 3))]
-        state = {"admission": "SELECT site, id, status, ending, enrollment_id, enrolled_at, ended_at FROM admission"}
+        state = {
+            "admission": "SELECT site, id, status, ending, enrollment_id, enrolled_at, ended_at FROM admission",
+            "referral": "SELECT site, id, status, next_action, stood FROM referral",
+        }
         return Case("intake", events, state, ";".join(before))
 
     return made

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from stepway.intake.v1 import hand_off_pb2, level_of_care_pb2
@@ -153,7 +154,8 @@ class Followed(RuleBasedStateMachine):
         self._answer("AssessmentService/RecordAssessment", phq_9(referral.id, [0] * 9))
         self._answer("LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
         self.referral, self.patient = referral.id, referral.patient_id
-        self.newest, self.is_open = "", False
+        self.newest, self.is_open, self.helped = "", False, False
+        self.moves = ["SCREENING", "DECIDED"]
         self.announced: dict[str, list[str]] = {}
         self.audited: list[tuple[str, str]] = []
 
@@ -172,8 +174,10 @@ class Followed(RuleBasedStateMachine):
     @rule()
     def start(self) -> None:
         request = a_hand_off(self.referral)
-        done = self._done("StartHandOff", request, allowed=not self.is_open, otherwise="HAND_OFF_ALREADY_OPEN")
+        otherwise = "HAND_OFF_ALREADY_OPEN" if self.is_open else "REFERRAL_CLOSED"
+        done = self._done("StartHandOff", request, allowed=not (self.is_open or self.helped), otherwise=otherwise)
         if done:
+            self.moves.append("REFERRED_OUT")
             self.newest, self.is_open = done.hand_off.id, True
             self.announced[self.newest] = ["hand_off_started"]
 
@@ -188,19 +192,20 @@ class Followed(RuleBasedStateMachine):
     def confirm(self) -> None:
         ids = {"request_id": str(uuid4()), "hand_off_id": self.newest}
         request = hand_offs.ConfirmHandOffRequest(**ids, confirmed_with="the nurse there")
-        self._close("ConfirmHandOff", request, "hand_off_confirmed")
+        self._close("ConfirmHandOff", request, "hand_off_confirmed", helped=True)
 
     @precondition(lambda self: self.newest)
-    @rule()
-    def end(self) -> None:
+    @rule(why=st.sampled_from(["PROVIDER_DECLINED", "IN_CARE_ELSEWHERE", "OTHER"]))
+    def end(self, why: str) -> None:
         ids = {"request_id": str(uuid4()), "hand_off_id": self.newest}
-        request = hand_offs.EndHandOffRequest(**ids, end="HAND_OFF_END_OTHER", end_text="as told")
-        self._close("EndHandOff", request, "hand_off_ended")
+        request = hand_offs.EndHandOffRequest(**ids, end=f"HAND_OFF_END_{why}", end_text="as told")
+        self._close("EndHandOff", request, "hand_off_ended", helped=why == "IN_CARE_ELSEWHERE")
 
-    def _close(self, method: str, request: Message, event: str) -> None:
+    def _close(self, method: str, request: Message, event: str, *, helped: bool) -> None:
         if self._done(method, request, allowed=self.is_open, otherwise="HAND_OFF_ALREADY_CLOSED"):
             self.announced[self.newest].append(event)
-            self.is_open = False
+            self.moves += [] if helped else ["DECIDED"]
+            self.is_open, self.helped = False, helped
 
     def teardown(self) -> None:
         said = self.network.rows(
@@ -211,6 +216,12 @@ class Followed(RuleBasedStateMachine):
         assert [(row["aggregate_id"], row["event"]) for row in said] == [
             (id, event) for id, events in self.announced.items() for event in events
         ]
+        moved = self.network.rows(
+            "intake",
+            "SELECT convert_from(payload, 'UTF8')::json ->> 'status' AS status FROM outbox WHERE aggregate_type ="
+            f" 'referral' AND aggregate_id = '{self.referral}' AND aggregate_seq > 1 ORDER BY aggregate_seq",
+        )
+        assert [row["status"].removeprefix("REFERRAL_STATUS_") for row in moved] == self.moves
         audited = self.network.rows(
             "intake",
             "SELECT split_part(action, '/', 2) AS method, outcome FROM audit"

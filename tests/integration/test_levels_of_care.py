@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from stepway.intake.v1 import level_of_care_pb2
+from stepway.intake.v1.assessment_service_pb2 import RecordAssessmentRequest
 from stepway.intake.v1.hand_off_service_pb2 import ListHandOffsRequest
 from stepway.intake.v1.level_of_care_service_pb2 import (
     GetLevelOfCareDecisionRequest,
@@ -16,10 +17,11 @@ from stepway.intake.v1.level_of_care_service_pb2 import (
     SuggestLevelOfCareRequest,
 )
 from stepway.intake.v1.level_of_care_suggestion_pb2 import AgeGroup, LevelOfCareFacts
+from stepway.intake.v1.workup_service_pb2 import SaveWorkupSectionRequest
 from stepway_chassis.errors import Conflict, InvalidInput, Refusal
 from stepway_chassis.times import to_proto
 from stepway_cli.sites import SiteRecord, apply
-from tests.cases import At, a_decision
+from tests.cases import At, a_decision, a_workup
 from tests.network import Network, a_referral, phq_9
 from tests.waiting import until
 
@@ -161,6 +163,38 @@ async def test_the_newest_answers_count_and_where_they_have_no_total_there_is_no
     await at.call("intake", "AssessmentService/RecordAssessment", unfinished)
     made = await suggested(at, referral.id, **facts)
     assert (level(made.level), list(made.missing)) == ("UNSPECIFIED", ["band.phq-9"])
+
+
+async def test_what_a_workup_has_heard_counts_until_a_clinician_says_otherwise(at: At) -> None:
+    referral = await screened(at)
+    workup = (await at.call("intake", "WorkupService/StartWorkup", a_workup(referral.id))).workup.id
+    evaluation = {
+        "evaluated_on": "2026-11-20",
+        "examiner": "Dr. Ambrusker",
+        "withdrawal_risk": "CLINICAL_RISK_HIGH",
+        "medical_instability": "CLINICAL_RISK_NONE",
+        "clearance": "MEDICAL_CLEARANCE_CLEARED",
+    }
+    home = {"at_home": "SUPPORT_STRONG", "safe_at_home": "TOLD_NOT_ASKED"}
+    for form in ({"medical_evaluation": evaluation}, {"supports": home}):
+        request = SaveWorkupSectionRequest(request_id=str(uuid4()), workup_id=workup, section=form)
+        await at.call("intake", "WorkupService/SaveWorkupSection", request)
+    stated = {fact: value for fact, value in WELL.items() if fact not in ("withdrawal_risk", "supports")}
+    made = await suggested(at, referral.id, **stated)
+    assert [reason.code for reason in made.reasons][:1] == ["withdrawal_needs_watching"]
+    assert (level(made.at_least), list(made.missing)) == ("INPATIENT", ["supports"])
+    assert (made.facts.supports, made.facts.withdrawal_risk) == (1, 4)
+    assert level((await suggested(at, referral.id, **WELL)).level) == "INTENSIVE_OUTPATIENT"
+
+
+async def test_a_screening_says_what_risk_there_is_at_least(at: At) -> None:
+    referral = await screened(at)
+    answers = [{"item": item, "value": int(item in (1, 2, 4))} for item in range(1, 8)]
+    asked = {"referral_id": referral.id, "instrument": "INSTRUMENT_C_SSRS_SCREENER", "answers": answers}
+    recording = RecordAssessmentRequest(request_id=str(uuid4()), **asked)
+    await at.call("intake", "AssessmentService/RecordAssessment", recording)
+    made = await suggested(at, referral.id, **{**WELL, "risk": "FACT_GRADE_UNSPECIFIED"})
+    assert (level(made.level), level(made.at_least), made.risk_may_be_higher) == ("UNSPECIFIED", "INPATIENT", True)
 
 
 async def test_while_a_risk_flag_is_open_no_word_on_the_risk_is_the_last(at: At) -> None:

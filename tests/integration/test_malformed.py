@@ -75,8 +75,10 @@ TABLES = {
         "family_member": "true",
         "consent": "true",
         "admission": "true",
+        "party": "true",
+        "transfer": "side = 'sending'",
         "event_head": "aggregate_type <> 'audit_chain'",
-        "outbox": "aggregate_type <> 'audit_chain' AND subject NOT LIKE '%.risk_flag_acknowledged'",
+        "outbox": "aggregate_type <> 'audit_chain' AND NOT headers ? 'ce-causationid'",  # what follows an event, too
         "idempotency": "true",
     },
     "scheduling": {"track": "true", "idempotency": "true", "enrollment": "status = 'ended'"},

@@ -36,19 +36,25 @@ from stepway.intake.v1.referral_service_pb2 import (
     ReceiveReferralResponse,
     ReferAgainRequest,
 )
+from stepway.intake.v1.workup_service_pb2 import SaveWorkupAnswersRequest
 from stepway.notifications.v1.escalation_service_pb2 import RaiseEscalationRequest
 from stepway.notifications.v1.message_service_pb2 import StopMessagesRequest
-from stepway.scheduling.v1.enrollment_service_pb2 import GetEnrollmentRequest
+from stepway.scheduling.v1.enrollment_service_pb2 import (
+    EndEnrollmentRequest,
+    GetEnrollmentRequest,
+    ListEnrollmentsRequest,
+)
 from stepway_chassis.errors import Conflict, InvalidInput, NotFound
 from stepway_cli.services import SERVICES
 from stepway_intake.app import APP
 from stepway_intake.store.people import followers
 from tests.calls import send, service_token
-from tests.cases import Case, a_case, a_consent
+from tests.cases import At, Case, a_case, a_consent, a_decision, a_workup, an_admission
 from tests.conftest import SOAK
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
+WORKUPS = "stepway.intake.v1.WorkupService"
 PEOPLE = "stepway.intake.v1.PersonService"
 RECEIVE = "stepway.intake.v1.ReferralService/ReceiveReferral"
 REFER_AGAIN = "stepway.intake.v1.ReferralService/ReferAgain"
@@ -251,7 +257,11 @@ def merges_announced(network: Network, *gone: str) -> int:
 async def test_what_is_written_while_two_records_become_one_is_lost_by_neither(network: Network) -> None:
     for _ in range(ROUNDS):
         kept, gone = await received(network), await received(network)
+        workup = (await network.call(f"{WORKUPS}/StartWorkup", a_workup(gone.id), role="clinician")).workup.id
+        asked_about = {"workup_id": workup, "instrument": "INSTRUMENT_PHQ_9", "answers": [{"item": 9, "value": 1}]}
+        in_danger = SaveWorkupAnswersRequest(request_id=str(uuid4()), **asked_about)
         calls = [
+            network.call(f"{WORKUPS}/SaveWorkupAnswers", in_danger, role="clinician"),
             network.call("stepway.intake.v1.ConsentService/GrantConsent", a_consent(gone.patient_id), role="clinician"),
             network.call(
                 REFER_AGAIN, ReferAgainRequest(request_id=str(uuid4()), patient_id=gone.patient_id), role="clinician"
@@ -267,6 +277,40 @@ async def test_what_is_written_while_two_records_become_one_is_lost_by_neither(n
         asked = ListConsentsRequest(patient_id=gone.patient_id)
         listed = await network.call("stepway.intake.v1.ConsentService/ListConsents", asked, role="clinician")
         assert [each.patient_id for each in listed.consents] == [kept.patient_id]
+
+
+async def test_two_who_are_both_in_the_programme_become_one_once_one_of_them_has_left(network: Network) -> None:
+    at = At(network, NORTHSIDE)
+    referrals = [await received(network) for _ in range(2)]
+    for referral in referrals:
+        await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, [0] * 9))
+        await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
+    admissions = [
+        (await at.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id))).admission.id
+        for referral in referrals
+    ]
+    kept, gone = (referral.patient_id for referral in referrals)
+    with pytest.raises(Conflict) as refused:
+        await merged(network, kept, gone)
+    assert refused.value.reason == "PATIENT_ADMITTED_TWICE"
+    request = ListEnrollmentsRequest()
+    enrollment = await at.listed("scheduling", "EnrollmentService/ListEnrollments", request, gone)
+    ending = EndEnrollmentRequest(request_id=str(uuid4()), enrollment_id=enrollment)
+    await at.call("scheduling", "EnrollmentService/EndEnrollment", ending)
+
+    async def over() -> bool:
+        rows = network.rows("intake", f"SELECT status FROM admission WHERE id = '{admissions[1]}'")
+        return rows == [{"status": "ended"}]
+
+    await until(over)
+    await merged(network, kept, gone)
+    again = ReferAgainRequest(request_id=str(uuid4()), patient_id=gone)
+    third = (await network.call(REFER_AGAIN, again, role="front_desk")).referral.id
+    await at.call("intake", "AssessmentService/RecordAssessment", phq_9(third, [0] * 9))
+    await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(third))
+    with pytest.raises(Conflict) as refused:
+        await at.call("intake", "AdmissionService/AdmitPatient", an_admission(third))
+    assert refused.value.reason == "PATIENT_ALREADY_ADMITTED"
 
 
 def left_behind(network: Network, service: str, patient: str) -> dict[str, int]:

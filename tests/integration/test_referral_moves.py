@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -22,12 +23,20 @@ from stepway.intake.v1.referral_service_pb2 import (
     ReceiveReferralResponse,
     RecordContactRequest,
 )
+from stepway.intake.v1.workup_service_pb2 import CompleteWorkupRequest, ExcuseWorkupPartRequest
 from stepway_chassis.errors import Conflict, InvalidInput
 from stepway_chassis.times import to_proto
 from tests.calls import send
-from tests.cases import a_decision, an_admission
+from tests.cases import At, a_decision, a_track, a_workup, an_admission
 from tests.conftest import SOAK
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
+
+
+@pytest_asyncio.fixture(scope="module", autouse=True)
+async def seats(network: Network) -> None:
+    """Whoever is admitted need not wait."""
+    await At(network, NORTHSIDE).call("scheduling", "TrackService/CreateTrack", a_track(), role="site_lead")
+
 
 REFERRALS = "stepway.intake.v1.ReferralService"
 CALLS = {
@@ -196,6 +205,31 @@ async def test_a_referral_says_who_sent_it_and_how_long_things_took(network: Net
     admitted = (await network.call(f"{REFERRALS}/GetReferral", asked, role="clinician")).referral
     assert admitted.time_to_admission.ToTimedelta() > waited
     assert admitted.next_action == referral_pb2.REFERRAL_ACTION_UNSPECIFIED
+
+
+async def test_a_workup_moves_the_referral_that_it_is_about(network: Network) -> None:
+    at, referral = At(network, NORTHSIDE), (await received(network)).id
+    workup = (await at.call("intake", "WorkupService/StartWorkup", a_workup(referral))).workup
+    assert await stands(network, referral) == ("ASSESSMENT", "ASSESS")
+    for part in (part for part in workup.parts if part.required):
+        kind = part.WhichOneof("part")
+        excused = {kind: getattr(part, kind), "reason": "EXCUSE_REASON_DECLINED"}
+        request = ExcuseWorkupPartRequest(request_id=str(uuid4()), workup_id=workup.id, **excused)
+        await at.call("intake", "WorkupService/ExcuseWorkupPart", request)
+    completing = CompleteWorkupRequest(request_id=str(uuid4()), workup_id=workup.id)
+    await at.call("intake", "WorkupService/CompleteWorkup", completing)
+    assert await stands(network, referral) == ("ASSESSMENT", "DECIDE")
+    await taken(network, "decide", referral)
+    await at.call("intake", "WorkupService/StartWorkup", a_workup(referral))
+    assert await stands(network, referral) == ("DECIDED", "ADMIT")
+
+
+async def stands(network: Network, referral: str) -> tuple[str, str]:
+    """Where it is, and what has to be done next."""
+    asked = GetReferralRequest(referral_id=referral)
+    told = (await network.call(f"{REFERRALS}/GetReferral", asked, role="clinician")).referral
+    status, action = referral_pb2.ReferralStatus.Name(told.status), referral_pb2.ReferralAction.Name(told.next_action)
+    return status.removeprefix("REFERRAL_STATUS_"), action.removeprefix("REFERRAL_ACTION_")
 
 
 async def test_an_owner_is_a_subject_and_nothing_else(network: Network) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from stepway.intake.v1.consent_service_pb2 import GrantConsentResponse, RevokeConsentRequest
-from stepway.intake.v1.referral_service_pb2 import ReceiveReferralResponse
+from stepway.intake.v1.referral_service_pb2 import ReceiveReferralResponse, ReferAgainRequest, ReferAgainResponse
 from stepway.scheduling.v1.enrollment_service_pb2 import EndEnrollmentRequest
 from stepway_cli.sites import apply, read_sites
 from tests.calls import Answer, send
@@ -193,9 +193,6 @@ STEPS = {
     ],
 }
 SEAT = "SELECT id, status FROM enrollment WHERE admission_id = '{id}'"
-COME_BACK = """
-    INSERT INTO referral (site, id, patient_id, status, related_people, reason, received_at)
-    VALUES ('{site}', '{id}', '{patient}', 'received', '[]', '', now())"""
 
 
 class Admissions(RuleBasedStateMachine):
@@ -253,9 +250,8 @@ class Admissions(RuleBasedStateMachine):
         """By another referral: once the patient has left, and then linked to the stay before."""
         patient = data.draw(st.sampled_from(self.stays)).patient
         last = [each for each in self.stays if each.patient == patient][-1]
-        referral = str(uuid4())
-        sql = COME_BACK.format(site=self.site, id=referral, patient=patient)
-        self.network.platform.postgres.run_sql(sql, database="stepway_intake")
+        request = ReferAgainRequest(request_id=str(uuid4()), patient_id=patient)
+        referral = ReferAgainResponse.FromString(self.desk.ask("ReferralService/ReferAgain", request).body).referral.id
         self.desk.decide(referral)
         if not last.ended:
             assert self.admit(referral).refusal == ("FAILED_PRECONDITION", "PATIENT_ALREADY_ADMITTED")
@@ -269,14 +265,19 @@ class Admissions(RuleBasedStateMachine):
             soon(lambda stay=stay: self.is_as_its_seat(stay))
             steps = self.desk.events("admission", stay.id)
             assert steps in STEPS[self.stored(stay)["status"]]
+            moves = 3 + len(steps[1:3] if "AdmissionWaitlisted" in steps else [])  # screened, decided, admitted
+            assert self.desk.events("referral", stay.referral) == ["ReferralReceived", *["ReferralMoved"] * moves]
             followed = Counter(
                 {what: n for what, n in self.desk.audited(stay.patient).items() if what[0] == "AdmitPatient"}
             )
             assert followed["AdmitPatient", "DONE"] == sum(each.patient == stay.patient for each in self.stays)
 
     def is_as_its_seat(self, stay: Stay) -> bool:
+        """The admission, and the referral that has led to it."""
         seat = self.network.rows("scheduling", SEAT.format(id=stay.id))[0]["status"]
-        return bool(self.stored(stay)["status"] == STATUS[seat])
+        referral = self.network.rows("intake", f"SELECT status FROM referral WHERE id = '{stay.referral}'")[0]["status"]
+        waits = seat == "waitlisted"
+        return self.stored(stay)["status"] == STATUS[seat] and referral == ("waitlisted" if waits else "admitted")
 
 
 async def test_an_admission_follows_its_seat_whatever_becomes_of_it(network: Network) -> None:
