@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from stepway_intake.instruments.catalogue import ALL
+from stepway_intake.instruments.definition import Definition
 
 GRADES = ("none", "low", "moderate", "high")
 RISK = "risk"
@@ -13,6 +14,12 @@ AGE = "age_group"
 AGES = ("adult", "adolescent")
 MAJORITY = 18
 _BAND = "band."
+
+
+def _from_best(instrument: Definition) -> Sequence[str]:
+    """The bands of its total."""
+    return tuple(str(band) for _, band in instrument.bands)
+
 
 STATED: Mapping[str, Sequence[str | int]] = {
     RISK: GRADES,
@@ -33,7 +40,7 @@ STATED: Mapping[str, Sequence[str | int]] = {
     HOURS: range(169),
 }
 """What a clinician says, by name."""
-BANDS: Mapping[str, Sequence[str]] = {f"{_BAND}{each.name}": tuple(str(band) for _, band in each.bands) for each in ALL}
+BANDS: Mapping[str, Sequence[str]] = {f"{_BAND}{each.name}": _from_best(each) for each in ALL if _from_best(each)}
 """What the instruments say, for example band.phq-9."""
 SCALES: Mapping[str, Sequence[str | int]] = {**STATED, AGE: AGES, **BANDS}
 """All of them. Whoever is not of age comes behind adults because a programme of theirs begins with fewer hours."""
