@@ -27,6 +27,7 @@ from stepway.notifications.v1.message_service_pb2 import ListMessagesRequest
 from stepway.scheduling.v1.enrollment_service_pb2 import ListEnrollmentsRequest
 from stepway.scheduling.v1.track_pb2 import DAYPART_MORNING
 from stepway.scheduling.v1.track_service_pb2 import CreateTrackRequest
+from stepway_chassis.errors import TimedOut, Unavailable
 from stepway_chassis.times import to_proto
 from tests.calls import service_token
 from tests.network import NORTHSIDE, Network, a_referral, phq_9
@@ -158,10 +159,13 @@ class At:
         return await self.network.call(f"stepway.{service}.v1.{rpc}", request, role=role, site=self.site)
 
     async def listed(self, service: str, rpc: str, request: Message, patient: str) -> str:
-        """The id of the newest record of this patient, once there is one."""
+        """The id of the newest record of this patient, once there is one; who is told to ask again does so."""
 
         async def look() -> str | None:
-            answer = await self.call(service, rpc, request, role="site_lead")
+            try:
+                answer = await self.call(service, rpc, request, role="site_lead")
+            except (Unavailable, TimedOut):
+                return None
             records = (each for _, value in answer.ListFields() if not isinstance(value, str) for each in value)
             return next((each.id for each in records if each.patient_id == patient), None)
 

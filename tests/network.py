@@ -1,12 +1,16 @@
 """A running platform as tests see it: calls by role, the stream, and SQL past every policy."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
+import nats
 from google.protobuf.message import Message
+from nats.aio.client import Client
 
 from stepway.intake.v1.assessment_service_pb2 import RecordAssessmentRequest
 from stepway.intake.v1.referral_service_pb2 import ReceiveReferralRequest
@@ -58,6 +62,27 @@ class Network:
 
     async def published(self, subject: str = "evt.v1.>") -> list[Published]:
         return await published(*self.platform.nats_admin, subject)
+
+    @asynccontextmanager
+    async def broker(self) -> AsyncIterator[Client]:
+        """A connection of the administrator's to NATS, which a busy machine may take its time over."""
+        url, user, password = self.platform.nats_admin
+        client = await nats.connect(url, user=user, password=password, connect_timeout=20, max_reconnect_attempts=2)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    @asynccontextmanager
+    async def superuser(self, service: str) -> AsyncIterator[Any]:
+        """A connection past every policy, for holding locks and for looking often."""
+        password, port = self.platform.folder.secret("postgres"), self.platform.postgres.port
+        url = f"postgresql://stepway:{password}@127.0.0.1:{port}/stepway_{service}"
+        connection = await asyncpg.connect(url)
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     def rows(self, service: str, query: str) -> list[dict[str, Any]]:
         """What the database holds, read as its superuser."""

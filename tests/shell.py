@@ -14,5 +14,5 @@ def stepway(network: Network, *arguments: str) -> subprocess.CompletedProcess[st
     """On the running platform of these tests."""
     run = network.platform.folder.path.name
     return subprocess.run(
-        [STEPWAY, *arguments, "--run", run], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+        [STEPWAY, *arguments, "--run", run], cwd=REPOSITORY, capture_output=True, text=True, timeout=180, check=False
     )

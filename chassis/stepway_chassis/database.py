@@ -47,6 +47,7 @@ _REFUSALS: dict[str, tuple[type[Refusal], str, str]] = {
     "22021": (InvalidInput, "TEXT_NOT_STORABLE", "A text holds a character that cannot be stored, such as NUL."),
     "22P05": (InvalidInput, "TEXT_NOT_STORABLE", "A text holds a character that cannot be stored, such as NUL."),
 }
+_CONNECTION_BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)  # as the driver finds it, half-way
 _CONNECTION_LOST = ("08", "57P", "53", "25P")  # classes: connection, operator intervention, resources, idle timeout
 
 
@@ -119,7 +120,7 @@ class Database:
                 if not ended:
                     raise RuntimeError("a statement had failed: nothing was committed")
             except BaseException:
-                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                with suppress(asyncpg.PostgresError, *_CONNECTION_BROKEN):
                     ended = await driver.execute("ROLLBACK", timeout=ROLLBACK_SECONDS) == "ROLLBACK"
                 raise
             finally:
@@ -265,7 +266,7 @@ class translated:
         cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
         if isinstance(cause, asyncpg.PostgresError):
             _raise_for(cause)
-        if isinstance(cause, asyncpg.InterfaceError | PoolTimeoutError | OSError):
+        if isinstance(cause, (*_CONNECTION_BROKEN, PoolTimeoutError)):
             raise _database_unavailable() from None
 
 

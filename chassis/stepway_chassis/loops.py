@@ -41,9 +41,9 @@ _AGAIN = text(
 )
 _DONE = text("DELETE FROM work WHERE loop = :loop AND site = :site AND xmin::text = :lease")  # no wake has touched it
 _COME_BACK = text(
-    "INSERT INTO work (site, loop, due_at) VALUES (:site, :loop, :at) ON CONFLICT (loop, site) DO UPDATE"
-    " SET due_at = CASE work.xmin::text WHEN :lease THEN excluded.due_at ELSE LEAST(work.due_at, excluded.due_at) END"
-)
+    "INSERT INTO work (site, loop, due_at) VALUES (:site, :loop, :at) ON CONFLICT (loop, site)"
+    " DO UPDATE SET due_at = excluded.due_at WHERE work.xmin::text = :lease OR excluded.due_at < work.due_at"
+)  # else it stays as it is, with its lease: a wake has touched it, and another round may be under way
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,13 @@ STALE_SECONDS = 8.0  # shorter than the server's idle_session_timeout of 10 s fo
 LONGEST_PAUSE_SECONDS = 10.0
 _REFUSED = (BadRequestError, MaxPayloadError, BadSubjectError, BadHeaderError)  # for good; all else may pass
 _AWAY = (nats.errors.Error, TimeoutError, OSError)
-_DATABASE_GONE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_DATABASE_GONE = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 
 _SITES = """
     WITH RECURSIVE waiting (site) AS (

@@ -58,7 +58,7 @@ async def test_these_services_call_and_feed_each_other_and_no_others_do(network:
         spans = trace.load(network.platform.folder.path)
         return set(_calls(spans)) >= CALLS and set(_feeds(spans, began_ns)) >= FEEDS
 
-    await until(all_there, within=30)
+    await until(all_there)
     spans = trace.load(network.platform.folder.path)
     assert set(_calls(spans)) - ALSO_CALLS == CALLS
     assert set(_feeds(spans, began_ns)) == FEEDS
@@ -90,7 +90,7 @@ async def test_one_trace_crosses_all_five_services(network: Network) -> None:
         return any({span.service for span in spans} >= set(SERVICES) for spans in found)
 
     assert case.invitation
-    assert await until(crossed, within=30)
+    assert await until(crossed)
 
 
 async def _finish(network: Network, case: Case) -> None:

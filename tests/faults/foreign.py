@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-import nats
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from nats.js import JetStreamContext
@@ -53,12 +52,8 @@ def changed(delivery: Delivery, payload: Any = None, **header_changes: str | Non
 
 @asynccontextmanager
 async def administrator(network: Network) -> AsyncIterator[JetStreamContext]:
-    url, user, password = network.platform.nats_admin
-    client = await nats.connect(url, user=user, password=password)
-    try:
+    async with network.broker() as client:
         yield client.jetstream()
-    finally:
-        await client.close()
 
 
 async def put(jetstream: JetStreamContext, delivery: Delivery) -> None:

@@ -8,8 +8,6 @@ from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
-import nats
-import nats.errors
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
@@ -120,9 +118,7 @@ class Observer:
 
     async def stream(self) -> list[Event]:
         """Of the two sites, as far as it was written by the services."""
-        url, user, password = self.network.platform.nats_admin
-        client = await nats.connect(url, user=user, password=password)
-        try:
+        async with self.network.broker() as client:
             config = ConsumerConfig(
                 deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
                 opt_start_seq=self._next,
@@ -138,8 +134,6 @@ class Observer:
                     self._take(message)
             await client.jetstream().delete_consumer(STREAM, (await reader.consumer_info()).name)
             return self._read
-        finally:
-            await client.close()
 
     def _take(self, message: Msg) -> None:
         sequence, headers = message.metadata.sequence.stream, message.headers or {}

@@ -10,23 +10,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import asyncpg
 
 from stepway.scheduling.v1.track_pb2 import DAYPART_EVENING, DAYPART_MORNING, Daypart
+from stepway_chassis.broker import ensure_stream
 from stepway_cli import moves, sites
 from stepway_cli.local.health import is_serving
 from stepway_cli.local.process import Process
 from stepway_cli.spreading import spread
+from tests.conftest import SOAK
 from tests.faults import checker, load
 from tests.faults.commands import Commands
 from tests.faults.history import Command, History
 from tests.faults.load import Load
 from tests.faults.observed import SITES, Observed, Observer
-from tests.faults.quiet import quiet
+from tests.faults.quiet import LONGEST, quiet
 from tests.faults.stream_checks import Buried
 from tests.network import Network
+
+SERVERS = ("postgres", "nats", "smtp")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Stage:
     network: Network
     history: History = field(default_factory=History)
     letters: set[Buried] = field(default_factory=set)  # the dead letters that have to be there
+    reported: set[str] = field(default_factory=set)  # faults: each fails the row that found it, and no other
 
     def __post_init__(self) -> None:
         self.platform = self.network.platform
@@ -90,20 +92,29 @@ class Stage:
         )
 
     async def settled(self) -> Observed:
-        """Check when quiet; then ask again whatever had no answer, and check that as well."""
-        seen = await self.checked()
-        if unknown := self.history.unknown():
-            await asyncio.gather(*(load.send(self.network, command) for command in unknown))
-            seen = await self.checked()
+        """Ask again whatever had no answer, and check when quiet; a soak checks before that as well."""
+        if SOAK:
+            await self.checked()
+        await asyncio.gather(*(load.send(self.network, command) for command in self.history.unknown()))
         assert not self.history.unknown()
-        return seen
+        return await self.checked()
 
     async def checked(self) -> Observed:
         await quiet(self.network)
         seen = await self.observer.look()
-        faults = checker.faults(self.history, seen, self.letters)
+        faults = [each for each in checker.faults(self.history, seen, self.letters) if each not in self.reported]
+        self.reported.update(faults)
         assert not faults, f"{len(faults)} faults: " + "\n".join(faults[:20])
         return seen
+
+    async def mend(self) -> None:
+        """Whatever is paused or dead runs again, and there is a stream; what is whole stays as it is."""
+        for name in (*SERVERS, *self.platform.services):
+            self.platform.process(name).resume()
+        for name in SERVERS:
+            await self.start(name)
+        await ensure_stream(*self.platform.nats_admin)
+        await asyncio.gather(*(self.start(name) for name in self.platform.services))
 
     async def kill(self, name: str) -> None:
         await asyncio.to_thread(self.platform.process(name).kill)
@@ -115,7 +126,7 @@ class Stage:
         """Back when a server answers, or a service says SERVING."""
         await asyncio.to_thread(self.platform.process(name).start)
         if name in self.platform.addresses:
-            await asyncio.to_thread(self.platform.wait_until_serving, name)
+            await asyncio.to_thread(self.platform.wait_until_serving, name, timeout=LONGEST)
 
     def pids(self) -> list[int]:
         return [self.platform.process(name).pid for name in self.platform.services]
@@ -126,14 +137,24 @@ class Stage:
     @asynccontextmanager
     async def cells(self, *names: str) -> AsyncIterator[None]:
         """Cells such as "intake@west" run in here; at the end every site is back in the cell without a name."""
-        await asyncio.to_thread(self.platform.start_services, *names)
+        try:
+            await asyncio.to_thread(self.platform.start_services, *names)
+            async with self.home(*(name.partition("@")[0] for name in names)):
+                yield
+        finally:
+            for name in names:
+                await self.stop(name)
+
+    @asynccontextmanager
+    async def home(self, *services: str) -> AsyncIterator[None]:
+        """At the end every site is back in the cell without a name, however this ends."""
         try:
             yield
         finally:
-            for name in names:
+            await self.mend()
+            for service in services:
                 for site in SITES:
-                    await self.move(site, name.partition("@")[0], "shared")
-                await self.stop(name)
+                    await self.move(site, service, "shared")
 
     async def move(self, site: str, service: str, cell: str) -> None:
         """As `stepway sites move` does."""
@@ -165,7 +186,7 @@ class Stage:
         process = Process(name, argv, told, log)
         process.start()
         try:
-            await asyncio.to_thread(process.wait_until, partial(is_serving, port), timeout=60)
+            await asyncio.to_thread(process.wait_until, partial(is_serving, port), timeout=LONGEST)
             yield process
         finally:
             await asyncio.to_thread(process.stop)
@@ -176,14 +197,3 @@ class Stage:
         began = datetime.now(UTC)
         yield
         self.history.stalls.append((began, datetime.now(UTC)))
-
-    @asynccontextmanager
-    async def superuser(self, service: str) -> AsyncIterator[Any]:
-        """A connection past every policy, for holding locks."""
-        password, port = self.platform.folder.secret("postgres"), self.platform.postgres.port
-        url = f"postgresql://stepway:{password}@127.0.0.1:{port}/stepway_{service}"
-        connection = await asyncpg.connect(url)
-        try:
-            yield connection
-        finally:
-            await connection.close()

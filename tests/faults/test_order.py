@@ -147,11 +147,15 @@ async def shuffling(apart: Apart, case: Case, *handlers: Handler[Any]) -> AsyncI
 async def peopled(stage: Stage) -> Network:
     """The running platform, with people on every part of their way through it."""
     commands = Commands(stage.history, random.Random(17))
-    async with stage.loaded("row 17, people", 17) as load:
-        load.issue(200)
-        for site in SITES:  # one waits, since nothing is offered then; one is seated
-            await stage.take_in(commands, site, DAYPART_WEEKEND)
-            await stage.take_in(commands, site, DAYPART_MORNING)
+    for site in SITES:  # one waits, since nothing is offered then; two are seated
+        waits, *seated = [
+            await stage.take_in(commands, site, daypart)
+            for daypart in (DAYPART_WEEKEND, DAYPART_MORNING, DAYPART_MORNING)
+        ]
+        await stage.sent(*(commands.revoke(site, each.consent) for each in seated))
+        await stage.sent(commands.grant(site, seated[0].patient, again_to=seated[0].family_member))
+        await stage.sent(commands.assess(site, waits.referral, in_danger=True))
+    await stage.settled()
     return stage.network
 
 

@@ -31,7 +31,7 @@ async def test_row_18_a_newer_cell_serves_its_site_while_the_others_stay(
         """Each of the values twice, whatever the load is about."""
         await stage.sent(*(commands.receive(LAKESIDE) for _ in range(4)))
 
-    async with stage.loaded("row 18", seed) as load:
+    async with stage.loaded("row 18", seed) as load, stage.home("intake", "notifications"):
         async with (
             running(
                 stage, "intake", "tests.faults.newer_intake", second, "REFERRAL_SOURCE_PHONE,REFERRAL_SOURCE_SCHOOL"
@@ -57,8 +57,6 @@ async def test_row_18_a_newer_cell_serves_its_site_while_the_others_stay(
             await referred()
             await load.finished()
             assert await _nothing_aside(stage)
-            for service in ("intake", "notifications"):
-                await stage.move(LAKESIDE, service, "shared")
     assert stage.count("notifications", NEWER.format(site=NORTHSIDE)) == 0
     refused = [str(command) for command in stage.history.commands[before:] if not command.done]
     assert refused == []

@@ -28,7 +28,7 @@ from stepway_cli.local.process import Process
 from stepway_intake.app import APP as INTAKE
 from tests.ledger import NOTE, SITE, Ledger, a_note, an_app, message, noted, said
 from tests.network import NORTHSIDE, Network, a_referral, phq_9
-from tests.waiting import until
+from tests.waiting import LONGEST, until
 
 RECEIVE = "stepway.intake.v1.ReferralService/ReceiveReferral"
 RECORD = "stepway.intake.v1.AssessmentService/RecordAssessment"
@@ -66,7 +66,7 @@ async def watching(address: str) -> AsyncIterator[Any]:
 
 
 async def told(watch: Any, wanted: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LONGEST):
         while (await watch.read()).status != wanted:
             pass
 
@@ -118,7 +118,7 @@ async def test_on_sigterm_a_service_says_so_finishes_what_it_began_and_leaves_no
         assert network.rows("intake", f"SELECT 1 FROM assessment WHERE id = '{recorded.assessment.id}'")
         mine = f"aggregate_id = '{recorded.assessment.id}'"
         assert network.rows("intake", f"SELECT 1 FROM outbox WHERE {mine} AND published_at IS NOT NULL")
-        assert network.rows("intake", "SELECT usename FROM pg_stat_activity WHERE usename LIKE 'intake%'") == []
+        await until(lambda: nobody_connected(network))
     finally:
         await asyncio.to_thread(network.platform.start_service, "intake")
     await answers_again(network)
@@ -127,6 +127,10 @@ async def test_on_sigterm_a_service_says_so_finishes_what_it_began_and_leaves_no
 async def waits_for_a_lock(network: Network) -> bool:
     waiting = "SELECT pid FROM pg_stat_activity WHERE usename = 'intake_app' AND wait_event_type = 'Lock'"
     return bool(network.rows("intake", waiting))
+
+
+async def nobody_connected(network: Network) -> bool:
+    return not network.rows("intake", "SELECT usename FROM pg_stat_activity WHERE usename LIKE 'intake%'")
 
 
 async def test_a_service_is_not_serving_while_postgres_is_down_and_serves_again_by_itself(network: Network) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-import nats
 import pytest
 
 from stepway_chassis import outbox
@@ -67,13 +66,9 @@ async def announce(ledger: Ledger, site: str, count: int) -> tuple[set[UUID], se
 
 
 async def durables(ledger: Ledger, site: str) -> list[Any]:
-    url, user, password = ledger.network.platform.nats_admin
-    client = await nats.connect(url, user=user, password=password)
-    try:
+    async with ledger.network.broker() as client:
         infos = await client.jetstream().consumers_info("EVENTS")
         return [info for info in infos if (info.name or "").startswith(f"ledger-{site}-")]
-    finally:
-        await client.close()
 
 
 async def test_with_a_backlog_a_newer_version_and_the_older_one_again_hear_everything_once(

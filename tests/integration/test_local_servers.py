@@ -33,6 +33,7 @@ from stepway_cli.local.postgres import PostgresServer
 from stepway_cli.local.process import Process
 from stepway_cli.local.roles import ROLES
 from stepway_cli.tokens import ALGORITHM, KeyFolder, mint, read_key
+from tests.waiting import LONGEST
 
 SERVICES = ("intake", "notifications")
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -208,8 +209,8 @@ async def test_a_service_publishes_its_own_events_and_pulls_all(platform: Platfo
     await events.publish("evt.v1.northside.general.intake.referral_received", b"{}")
     await events.add_consumer("EVENTS", ConsumerConfig(durable_name="intake-northside", ack_policy=AckPolicy.EXPLICIT))
     pulled = await events.pull_subscribe_bind("intake-northside", "EVENTS")
-    [message] = await pulled.fetch(1, timeout=5)
-    await message.ack_sync(timeout=5)
+    [message] = await pulled.fetch(1, timeout=LONGEST)
+    await message.ack_sync(timeout=LONGEST)
     info = await events.consumer_info("EVENTS", "intake-northside")
     assert (info.num_pending, info.num_ack_pending) == (0, 0)
     await intake.close()
@@ -368,6 +369,7 @@ async def connect(platform: Platform, user: str, **options: object) -> Client:
         password=platform.nats.password(user),
         inbox_prefix=f"_INBOX_{user}".encode(),
         allow_reconnect=False,
+        connect_timeout=LONGEST,
         **options,
     )
 
@@ -390,7 +392,7 @@ async def refusal(platform: Platform, attempt: Callable[[Client], Awaitable[obje
     intake = await connect(platform, "intake", error_cb=hear)
     await attempt(intake)
     try:
-        return await asyncio.wait_for(said, timeout=5)
+        return await asyncio.wait_for(said, timeout=LONGEST)
     finally:
         await intake.close()
 
@@ -433,7 +435,7 @@ def is_running(pid: int) -> bool:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LONGEST
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -14,7 +14,7 @@ from stepway_chassis.database import Database
 from stepway_chassis.errors import Unavailable
 from stepway_chassis.loops import Loop, Rounds, Tasks
 from tests.ledger import FAR_CELL, FAR_SITE, OTHER_SITE, SITE, Ledger
-from tests.waiting import until
+from tests.waiting import LONGEST, until
 
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 Round = Callable[[str], Awaitable[datetime | None]]
@@ -37,7 +37,7 @@ class Visits:
         return await self._then(site) if self._then else None
 
     async def number(self, count: int) -> None:
-        async with self._visited, asyncio.timeout(10):
+        async with self._visited, asyncio.timeout(LONGEST):
             await self._visited.wait_for(lambda: len(self.sites) >= count)
 
     async def wake(self, database: Database, at: datetime, site: str = SITE) -> None:
@@ -149,6 +149,35 @@ async def test_a_wake_for_much_later_that_comes_during_a_round_is_not_lost_eithe
 
     async with turning(Rounds(visits.loop, database)):
         await until(put_off)
+
+
+async def test_a_round_that_ends_while_the_next_is_under_way_leaves_the_lease_of_that_alone(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the site would be visited once more, and a round that fails be tried again, only when the lease ends."""
+    monkeypatch.setattr(loops, "LEASE", HOUR)
+    database, tomorrow = ledger.database(), now() + 24 * HOUR
+
+    async def first_is_over() -> bool:
+        return len(rounds._visits) == 1
+
+    async def overlapping(_: str) -> datetime | None:
+        if len(visits.sites) == 1:
+            await visits.wake(database, now())
+            await visits.number(2)
+        else:
+            await until(first_is_over)
+        return tomorrow
+
+    async def put_off() -> bool:
+        return [datetime.fromisoformat(row["due_at"]) for row in visits.due()] == [tomorrow]
+
+    visits = Visits(ledger, overlapping)
+    rounds = Rounds(visits.loop, database)
+    await visits.wake(database, now())
+    async with turning(rounds):
+        await until(put_off)
+    assert visits.sites == [SITE, SITE]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), Unavailable("AWAY", "Ask again.")])
@@ -268,7 +297,7 @@ async def test_a_task_that_fails_is_started_again_and_all_stop_together(monkeypa
         await asyncio.Event().wait()
 
     task, other = tasks.start("failing", failing_twice), tasks.start("waiting", waiting)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LONGEST):
         await running.wait()
     assert started == 3
     await tasks.stop()

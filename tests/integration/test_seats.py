@@ -75,7 +75,7 @@ async def settled(site: At) -> None:
     async def all_there() -> bool:
         return bool(len(enrolled(site)) == site.network.rows("intake", admitted)[0]["n"])
 
-    await until(all_there, within=60)
+    await until(all_there)
 
 
 def faults(site: At) -> list[str]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-import nats
 import pytest
 from structlog.testing import capture_logs
 
@@ -45,13 +44,9 @@ def registered(network: Network, record: SiteRecord) -> list[tuple[str, int]]:
 
 
 async def durables(network: Network, site: str) -> set[str]:
-    address, user, password = network.platform.nats_admin
-    client = await nats.connect(address, user=user, password=password)
-    try:
+    async with network.broker() as client:
         infos = await client.jetstream().consumers_info("EVENTS")
         return {"-".join(info.name.split("-")[:-1]) for info in infos if f"-{site}-" in (info.name or "")}
-    finally:
-        await client.close()
 
 
 async def test_a_site_registered_while_services_run_is_served_soon_after(network: Network) -> None:
