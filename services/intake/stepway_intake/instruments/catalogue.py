@@ -3,6 +3,7 @@
 from stepway_intake.instruments.definition import Band, Definition, Item, Licence, Syndrome
 
 _NOT_AT_ALL_TO_NEARLY_EVERY_DAY = (0, 1, 2, 3)
+_LL358_3 = {"LA6568-5": 0, "LA6569-3": 1, "LA6570-1": 2, "LA6571-9": 3}
 
 
 def _items(*loinc: str) -> tuple[Item, ...]:
@@ -29,6 +30,7 @@ PHQ_9 = Definition(
     syndrome=Syndrome(
         endorsed_from=2, endorsed_from_in={9: 1}, core_items=frozenset({1, 2}), major_from=5, other_from=2
     ),
+    answer_codes=_LL358_3,
 )
 
 GAD_7 = Definition(
@@ -40,6 +42,9 @@ GAD_7 = Definition(
     panel_loinc="69737-5",
     total_loinc="70274-6",
     licence=Licence.PUBLIC,
+    answer_codes=_LL358_3,
 )
 
 ALL = (PHQ_9, GAD_7)
+CURRENT = {each.name: each for each in ALL}
+"""By name, the version that is meant where nobody names one."""

@@ -1,7 +1,7 @@
 """What an instrument is: its items, its cut-offs and its rules, as data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -57,3 +57,4 @@ class Definition:
     licence: Licence
     risk_item: int | None = None
     syndrome: Syndrome | None = None
+    answer_codes: Mapping[str, int] = field(default_factory=dict)  # by LOINC answer code
