@@ -12,27 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepway_chassis.errors import Conflict, InvalidInput
-from stepway_intake.domain.assessments import (
-    CLOCK_SKEW,
-    HISTORICAL,
-    Assessment,
-    RiskFlag,
-    Urgency,
-    acknowledge,
-    assess,
-    paged,
-)
+from stepway_intake.domain.admissions import Daypart, admit
+from stepway_intake.domain.assessments import CLOCK_SKEW, Assessment, assess
+from stepway_intake.domain.levels_of_care import LevelOfCare, decide
 from stepway_intake.domain.people import Label, Patient, Person, label_for
-from stepway_intake.domain.referrals import (
-    Daypart,
-    LevelOfCare,
-    Referral,
-    Status,
-    admit,
-    decide,
-    receive,
-    screen,
-)
+from stepway_intake.domain.referrals import Referral, Status, receive, screen
+from stepway_intake.domain.risk import HISTORICAL, RiskFlag, Urgency, acknowledge, paged
 from stepway_intake.instruments.catalogue import GAD_7, PHQ_9
 from stepway_intake.instruments.definition import Definition
 

@@ -5,14 +5,12 @@ from datetime import timedelta
 from stepway_chassis.app import App, Runtime, Wiring
 from stepway_intake.consumers import handlers
 from stepway_intake.gauges import GAUGES
-from stepway_intake.service import (
-    AdmissionService,
-    AssessmentService,
-    ConsentService,
-    LevelOfCareService,
-    ReferralService,
-    RiskService,
-)
+from stepway_intake.service.admissions import AdmissionService
+from stepway_intake.service.assessments import AssessmentService
+from stepway_intake.service.consents import ConsentService
+from stepway_intake.service.levels_of_care import LevelOfCareService
+from stepway_intake.service.referrals import ReferralService
+from stepway_intake.service.risk import RiskService
 from stepway_intake.settings import IntakeSettings
 from stepway_intake.watchdog import watchdog
 

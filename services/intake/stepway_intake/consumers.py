@@ -5,8 +5,9 @@ from stepway_chassis.deliveries import Handler
 from stepway_chassis.errors import NotFound
 from stepway_chassis.events import Event
 from stepway_chassis.transaction import Tx
-from stepway_intake import store, wire
-from stepway_intake.domain import assessments
+from stepway_intake.domain import risk
+from stepway_intake.store import risk as store
+from stepway_intake.wire import risk as wire
 
 
 def handlers() -> list[Handler[None]]:
@@ -27,4 +28,4 @@ async def acknowledge_risk_flag(tx: Tx, event: Event, _: None) -> None:
     if flag is None:
         raise NotFound("RISK_FLAG_NOT_FOUND", "The acknowledged page names no flag of this site.")
     tx.concerns(flag.patient_id)
-    await store.save_risk_flag(tx, assessments.acknowledge(flag, by=by, at=at))
+    await store.save_risk_flag(tx, risk.acknowledge(flag, by=by, at=at))

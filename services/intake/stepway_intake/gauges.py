@@ -6,8 +6,8 @@ from sqlalchemy import Select, func, select
 
 from stepway_chassis.counts import Gauge
 from stepway_chassis.transaction import Tx
-from stepway_intake.domain.assessments import Urgency
-from stepway_intake.store import risk_flag
+from stepway_intake.domain.risk import Urgency
+from stepway_intake.store.risk import risk_flag
 
 PAGED_WITHIN = timedelta(seconds=60)
 

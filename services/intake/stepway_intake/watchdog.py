@@ -12,10 +12,11 @@ from stepway_chassis.logs import log
 from stepway_chassis.loops import Loop
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.telemetry import Telemetry
-from stepway_intake import store, wire
-from stepway_intake.domain import assessments
-from stepway_intake.domain.assessments import RiskFlag
+from stepway_intake.domain import risk
 from stepway_intake.domain.people import Label
+from stepway_intake.domain.risk import RiskFlag
+from stepway_intake.store import risk as store
+from stepway_intake.wire import risk as wire
 
 LOOP = "watchdog"
 MOST = 100
@@ -57,6 +58,6 @@ def watchdog(
             tx.concerns(flag.patient_id)
             kept = await store.lock_risk_flag(tx, flag.id)
             assert kept is not None
-            await store.save_risk_flag(tx, assessments.paged(kept, at=paged_at))
+            await store.save_risk_flag(tx, risk.paged(kept, at=paged_at))
 
     return Loop(LOOP, round)

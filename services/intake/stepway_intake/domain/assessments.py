@@ -1,24 +1,17 @@
-"""Assessments, and the signs of danger in them."""
+"""Assessments: answers to an instrument, scored, and flagged where they show danger."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from uuid import UUID
 
 from stepway_chassis.errors import InvalidInput
 from stepway_intake.domain.referrals import Referral
+from stepway_intake.domain.risk import RiskFlag, urgency_of
 from stepway_intake.instruments.definition import Definition
-from stepway_intake.instruments.scoring import Risk, Score, risk_of, score
+from stepway_intake.instruments.scoring import Score, risk_of, score
 
-HISTORICAL = timedelta(hours=48)
-"""Answers older than this ask for a review and page nobody."""
 CLOCK_SKEW = timedelta(minutes=5)
-
-
-class Urgency(StrEnum):
-    PAGE = "page"
-    REVIEW = "review"
 
 
 @dataclass(frozen=True)
@@ -30,18 +23,6 @@ class Assessment:
     answers: Mapping[int, int]
     score: Score
     answered_at: datetime
-
-
-@dataclass(frozen=True)
-class RiskFlag:
-    id: UUID
-    patient_id: UUID
-    referral_id: UUID
-    urgency: Urgency
-    raised_at: datetime
-    acknowledged_at: datetime | None = None
-    acknowledged_by: str | None = None
-    paged_at: datetime | None = None
 
 
 def assess(
@@ -72,22 +53,3 @@ def assess(
     urgency = urgency_of(risk_of(definition, answers), age=now - answered_at)
     flag = None if urgency is None else RiskFlag(flag_id, referral.patient.id, referral.id, urgency, raised_at=now)
     return assessment, flag
-
-
-def urgency_of(risk: Risk, *, age: timedelta) -> Urgency | None:
-    """A sign of danger pages somebody, whatever the total; one left unanswered is never a no."""
-    if risk is Risk.NONE:
-        return None
-    return Urgency.PAGE if risk is Risk.PRESENT and age <= HISTORICAL else Urgency.REVIEW
-
-
-def acknowledge(flag: RiskFlag, *, by: str, at: datetime) -> RiskFlag:
-    """Somebody has taken it; of two acknowledgements the earlier one counts, in whichever order they are heard."""
-    if flag.acknowledged_at is not None and (flag.acknowledged_at, flag.acknowledged_by or "") <= (at, by):
-        return flag
-    return replace(flag, acknowledged_at=at, acknowledged_by=by)
-
-
-def paged(flag: RiskFlag, *, at: datetime) -> RiskFlag:
-    """A channel has taken a page about it."""
-    return replace(flag, paged_at=at)
