@@ -66,7 +66,7 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
     at = At(network, site)
     track = (await at.call("scheduling", "TrackService/CreateTrack", a_track(), role="site_lead")).track.id
     group = (await at.call("family", "FamilyGroupService/PlanFamilyGroup", a_family_group())).family_group.id
-    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
+    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral(import_id=str(uuid4())))).referral
     recorded = await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, IN_DANGER))
     decided = await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
     consent = (await at.call("intake", "ConsentService/GrantConsent", a_consent(referral.patient_id))).consent

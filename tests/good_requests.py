@@ -13,6 +13,7 @@ from stepway.intake.v1 import consent_service_pb2 as consents
 from stepway.intake.v1 import level_of_care_service_pb2 as levels_of_care
 from stepway.intake.v1.assessment_service_pb2 import GetAssessmentRequest
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE
+from stepway.intake.v1.import_service_pb2 import FindImportedRequest
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest, GetReferralRequest, ListReferralsRequest
 from stepway.intake.v1.risk_service_pb2 import ListRiskFlagsRequest
 from stepway.notifications.v1 import escalation_service_pb2 as escalations
@@ -70,6 +71,7 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
     "stepway.intake.v1.AdmissionService/GetAdmission": lambda case: admissions.GetAdmissionRequest(
         admission_id=case.admission
     ),
+    "stepway.intake.v1.ImportService/FindImported": lambda case: FindImportedRequest(import_ids=[an_id()]),
     "stepway.scheduling.v1.TrackService/CreateTrack": lambda case: a_track(),
     "stepway.scheduling.v1.TrackService/ListTracks": lambda case: tracks.ListTracksRequest(page_size=100),
     "stepway.scheduling.v1.EnrollmentService/GetEnrollment": lambda case: enrollments.GetEnrollmentRequest(

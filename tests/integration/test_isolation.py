@@ -21,7 +21,7 @@ CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
 OWN_TABLES = {
     "intake": {
         *("patient", "referral", "assessment", "risk_flag"),
-        *("level_of_care_decision", "family_member", "consent", "admission"),
+        *("level_of_care_decision", "family_member", "consent", "admission", "imported"),
     },
     "scheduling": {"track", "enrollment"},
     "care": {"treatment_plan"},
@@ -81,6 +81,7 @@ APP_WRITES = {
         "family_member": "I",
         "consent": "IU",
         "admission": "I",
+        "imported": "I",
     },
     "scheduling": {"track": "IU", "enrollment": "IU"},
     "care": {"treatment_plan": "I"},

@@ -8,6 +8,7 @@ from stepway_intake.gauges import GAUGES
 from stepway_intake.service.admissions import AdmissionService
 from stepway_intake.service.assessments import AssessmentService
 from stepway_intake.service.consents import ConsentService
+from stepway_intake.service.imports import ImportService
 from stepway_intake.service.levels_of_care import LevelOfCareService
 from stepway_intake.service.referrals import ReferralService
 from stepway_intake.service.risk import RiskService
@@ -26,6 +27,7 @@ def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
             LevelOfCareService(database),
             ConsentService(database),
             AdmissionService(database),
+            ImportService(database),
         ],
         handlers=handlers(),
         loops=[watchdog(database, runtime.peers, telemetry, runtime.now, pause)],

@@ -17,10 +17,12 @@ from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
 from stepway_intake import watchdog
 from stepway_intake.domain import assessments, referrals
+from stepway_intake.service.imports import before
 from stepway_intake.store import assessments as store
 from stepway_intake.store.referrals import lock_referral, save_referral
 from stepway_intake.store.risk import add_risk_flag
 from stepway_intake.wire import assessments as wire
+from stepway_intake.wire.imports import came
 from stepway_intake.wire.risk import risk_raised
 
 
@@ -47,6 +49,10 @@ class AssessmentService:
             answered_at=wire.answered_at(request, tx.now),
             now=tx.now,
         )
+        if (known := await before(tx, came(request, referral.id, assessment.id))) and known.assessment_id:
+            found = await store.find_assessment(tx, known.assessment_id)
+            tx.concerns(found.patient_id)
+            return RecordAssessmentResponse(assessment=wire.assessment(found))
         await save_referral(tx, referrals.screen(referral))
         await store.add_assessment(tx, assessment)
         events: list[Message] = [wire.assessment_completed(assessment, tx.now)]

@@ -18,9 +18,11 @@ from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import page_of
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import people, referrals
+from stepway_intake.service.imports import before
 from stepway_intake.store import referrals as store
 from stepway_intake.store.people import find_patient
 from stepway_intake.wire import referrals as wire
+from stepway_intake.wire.imports import came
 from stepway_intake.wire.people import contact_points
 
 
@@ -38,9 +40,16 @@ class ReferralService:
         referral = referrals.receive(
             wire.new_referral(request, referral_id=uuid7(tx.now), patient_id=uuid7(tx.now), label=label, at=tx.now)
         )
+        if known := await before(tx, came(request, referral.id)):
+            return await self._known(tx, known.referral_id)
         tx.concerns(referral.patient.id)
         await store.add_referral(tx, referral)
         await outbox.append(tx, wire.referral_received(referral), label=label)
+        return ReceiveReferralResponse(referral=wire.referral(referral))
+
+    async def _known(self, tx: Tx, id: UUID) -> ReceiveReferralResponse:
+        referral = await store.find_referral(tx, id)
+        tx.concerns(referral.patient.id)
         return ReceiveReferralResponse(referral=wire.referral(referral))
 
     async def GetReferral(self, request: GetReferralRequest, _: object) -> GetReferralResponse:
