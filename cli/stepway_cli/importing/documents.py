@@ -1,0 +1,60 @@
+"""The files that an import is given, one after the other."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from stepway_cli.fhir.parsing import Content
+
+KINDS = frozenset({".json", ".xml", ".ndjson", ".jsonl"})
+LINE_BY_LINE = frozenset({".ndjson", ".jsonl"})
+
+
+class Unreadable(Exception):
+    """A path names nothing that can be read."""
+
+
+def documents(paths: Iterable[Path]) -> Iterator[tuple[str, Content]]:
+    """Name and content of every file given, and of every FHIR file in a folder given; NDJSON is read line by line.
+
+    Raises Unreadable.
+    """
+    for path in paths:
+        for file in _files(path):
+            yield from _content(_name(file, path), file)
+
+
+def whole(file: Path) -> bytes:
+    """Raises Unreadable."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in KINDS)
+    if not found:
+        raise Unreadable(f"{path}: holds no .json, .xml or .ndjson file")
+    return found
+
+
+def _name(file: Path, given: Path) -> str:
+    """As short as it can be without two of one folder being called alike."""
+    return file.name if file == given else str(file.relative_to(given))
+
+
+def _content(name: str, file: Path) -> Iterator[tuple[str, Content]]:
+    if file.suffix.lower() not in LINE_BY_LINE:
+        yield name, whole(file)
+        return
+    try:
+        with file.open("rb") as lines:
+            yield name, lines
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: OSError) -> Unreadable:
+    return Unreadable(f"{file}: {error.strerror}")
