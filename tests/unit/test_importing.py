@@ -1,6 +1,8 @@
 """How an import tells one record from another, and what it reports."""
 
+import io
 import json
+import tracemalloc
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -129,3 +131,16 @@ def test_a_report_names_rows_by_place_alone(tmp_path: Path) -> None:
         "message": "give a name",
     }
     assert (len(told["refused"]), told["taken"][0]["assessment_ids"]) == (2, ["0194"])
+
+
+def test_what_is_read_is_kept_packed() -> None:
+    rows = [each for n in range(300) for each in (a_patient(f"p{n}"), a_response(f"p{n}", VALUES))]
+    content = "\n".join(json.dumps(row) for row in rows).encode()
+    tracemalloc.start()
+    try:
+        reading = Reading([("a.ndjson", io.BytesIO(content))], today=TODAY, wanted=with_answers)
+        assert sum(1 for _ in reading.ready()) == 300
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most / len(rows) < 3000

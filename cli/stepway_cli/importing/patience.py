@@ -1,7 +1,7 @@
 """Calls that outlive a service which is away for a moment, and end an import that cannot go on."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,8 +21,9 @@ class Stopped(Exception):
 class Desks:
     """Calls as members of the staff; the same request may be sent again, since its request_id has it done once."""
 
-    def __init__(self, desks: Mapping[str, Peers], site: str) -> None:
+    def __init__(self, desks: Mapping[str, Peers], site: str, pauses: Sequence[float] = PAUSES) -> None:
         """`desks` by role."""
+        self._pauses = pauses
         self._desks = desks
         self._site = site
         self._stop = asyncio.Event()
@@ -36,7 +37,7 @@ class Desks:
     async def call(self, role: str, rpc: str, request: Message) -> Any:
         """Raises Stopped, and Refusal for what concerns this one record."""
         why = ""
-        for pause in (*PAUSES, None):
+        for pause in (*self._pauses, None):
             try:
                 return await self._desks[role].call(rpc, request, site=self._site)
             except (Unavailable, TimedOut) as refusal:

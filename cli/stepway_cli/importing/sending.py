@@ -17,7 +17,8 @@ RECEIVE = "stepway.intake.v1.ReferralService/ReceiveReferral"
 RECORD = "stepway.intake.v1.AssessmentService/RecordAssessment"
 FIND = "stepway.intake.v1.ImportService/FindImported"
 IN_FLIGHT = 8
-ASKED_AT_ONCE = 200  # import_ids; intake answers for 500
+ASKED_AT_ONCE = 50  # import_ids; intake answers for 500
+READ_AHEAD = 4 * IN_FLIGHT  # entries that wait while the next are asked about
 FRONT_DESK, CLINICIAN = "front_desk", "clinician"
 
 Known = Mapping[str, Imported]
@@ -31,7 +32,7 @@ class Sending:
         self._desks = desks
         self._account = account
         self._done = done
-        self._queue: asyncio.Queue[tuple[Entry, Known] | None] = asyncio.Queue(maxsize=IN_FLIGHT)
+        self._queue: asyncio.Queue[tuple[Entry, Known] | None] = asyncio.Queue(maxsize=READ_AHEAD)
 
     async def all(self, entries: Iterable[Entry | Refused]) -> None:
         """`account.stopped` tells afterwards whether it came to its end."""
@@ -49,6 +50,9 @@ class Sending:
             try:
                 known = await self._known(batch)
             except Stopped:
+                return
+            except (Refusal, PeerFailed) as problem:  # nobody can say what is new
+                self._desks.stop(str(problem))
                 return
             for entry in batch:
                 await self._queue.put((entry, known))
