@@ -161,8 +161,8 @@ def _answered_at(header: list[str], row: list[str]) -> datetime | None:
     written = _cell(header, row, _ANSWERED)
     try:
         at = datetime.fromisoformat(written) if written else None
-        return at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
-    except ValueError:
+        return at and (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Unusable("TIME_MALFORMED", f"{_ANSWERED}: write a time such as 2026-11-24T09:30Z") from None
 
 

@@ -142,6 +142,20 @@ def test_a_form_of_two_instruments_is_two_sheets_and_what_is_of_neither_is_noted
     assert adds_up(found, [ready])
 
 
+def test_an_instrument_of_which_nothing_is_answered_does_not_keep_the_other_out() -> None:
+    response = a_response("p", VALUES)
+    response["item"] += [an_item(item.loinc, None) for item in GAD_7.items]
+    (sheet,) = sheets(response)
+    assert sheet.instrument == INSTRUMENT_PHQ_9
+
+
+def test_a_link_id_that_is_a_number_is_no_item_where_others_have_codes() -> None:
+    response = a_response("p", [*VALUES[:8], None], questionnaire="http://a.example/phq-9")
+    response["item"].append({"linkId": "9", "answer": [{"valueInteger": 3}]})
+    (sheet,) = sheets(response)
+    assert 9 not in sheet.answers
+
+
 def changed(position: int, **item: Any) -> dict[str, Any]:
     response = a_response("p", VALUES)
     response["item"][position] |= item
@@ -162,6 +176,8 @@ def changed(position: int, **item: Any) -> dict[str, Any]:
         (changed(8, answer=[{"valueInteger": 4}]), "ANSWER_OUT_OF_RANGE"),
         (changed(8, answer=[{"valueInteger": -1}]), "ANSWER_OUT_OF_RANGE"),
         (changed(8, answer=[{"valueCoding": {"system": LOINC, "code": "LA33-6"}}]), "ANSWER_CODE_UNKNOWN"),
+        (changed(8, answer=[{"valueInteger": 10**400}]), "ANSWER_OUT_OF_RANGE"),
+        (changed(8, answer=[{"valueDecimal": 1e308}]), "ANSWER_OUT_OF_RANGE"),
         (changed(8, answer=[{"valueString": CANARY}]), "ANSWER_UNREADABLE"),
         (changed(8, answer=[{"valueDecimal": 1.5}]), "ANSWER_UNREADABLE"),
         (changed(8, answer=[{"valueInteger": 1}, {"valueInteger": 2}]), "ITEM_REPEATED"),

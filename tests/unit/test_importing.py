@@ -94,6 +94,14 @@ def test_a_folder_without_files_and_a_file_that_is_not_there_are_named(tmp_path:
             list(documents([path]))
 
 
+def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.json").write_bytes(b"{}")
+    names = [name for name, _ in documents([tmp_path / "a" / "x.json", tmp_path / "b" / "x.json"])]
+    assert names == ["x.json", str(tmp_path / "b" / "x.json")]
+
+
 def test_a_broken_line_does_not_keep_the_others_out(tmp_path: Path) -> None:
     lines = [json.dumps(a_patient("p")), "{broken", "", "[]", json.dumps(a_patient("q"))]
     (tmp_path / "a.ndjson").write_text("\n".join(lines))

@@ -96,44 +96,46 @@ def _number(holder: Element) -> int | None:
 
 
 def _whole(number: float | None) -> int | None:
-    return int(number) if number is not None and float(number).is_integer() else None
+    whole = isinstance(number, int) or (number is not None and number.is_integer())
+    return int(number) if whole and number is not None else None
 
 
 def sheets(
     name: str, said: Sequence[Said], forms: Sequence[Definition], answered_at: datetime, notes: list[Note]
 ) -> list[Sheet]:
-    """One sheet for each instrument of the form. Raises Unusable."""
-    taken: set[str] = set()
-    found = [_sheet(name, said, form, answered_at, taken) for form in forms]
+    """One sheet for each instrument of the form that has an answer. Raises Unusable.
+
+    Items go by their LOINC codes; where not one has such a code, by their numbers on a form of one instrument.
+    """
+    found, taken = [], set[str]()
+    for form in forms:
+        numbers = instruments.items_of(form)
+        if not any(each.code in numbers for each in said):
+            numbers = {str(item.number): item.number for item in form.items}
+        if sheet := _sheet(name, said, form, numbers, answered_at):
+            found.append(sheet)
+        taken |= {*numbers, form.total_loinc}
+    if not found:
+        raise Unusable("NO_ANSWERS", "nothing is answered")
     notes.extend(
         Note(f"{name} {each.path}", "left out: its code is of no item of the instrument")
         for each in said
-        if each.path not in taken and each.answered
+        if each.code not in taken and each.answered
     )
     return found
 
 
-def _sheet(name: str, said: Sequence[Said], form: Definition, answered_at: datetime, taken: set[str]) -> Sheet:
-    numbers = instruments.items_of(form)
+def _sheet(
+    name: str, said: Sequence[Said], form: Definition, numbers: Mapping[str, int], answered_at: datetime
+) -> Sheet | None:
+    """None when nothing in it is answered."""
     answers: dict[int, int] = {}
-    total: int | None = None
     for each in said:
-        item = numbers.get(each.code) or _by_number(form, each.code)
-        if item is not None:
-            taken.add(each.path)
-            if each.answered:
-                _take(answers, item, _value(form, item, each), each.path)
-        elif each.code == form.total_loinc:
-            taken.add(each.path)
-            total = each.number
-    if not answers:
-        raise Unusable("NO_ANSWERS", "nothing is answered")
-    return Sheet(name, instruments.in_contract(form), answers, answered_at, total)
-
-
-def _by_number(form: Definition, code: str) -> int | None:
-    """An item that goes by its number on the form."""
-    return next((item.number for item in form.items if code == str(item.number)), None)
+        if each.answered and each.code in numbers:
+            _take(answers, numbers[each.code], _value(form, numbers[each.code], each), each.path)
+    totals = [each.number for each in said if form.total_loinc and each.code == form.total_loinc]
+    instrument = instruments.in_contract(form)
+    return Sheet(name, instrument, answers, answered_at, next(iter(totals), None)) if answers else None
 
 
 def _take(answers: dict[int, int], item: int, value: int, path: str) -> None:

@@ -18,9 +18,12 @@ def documents(paths: Iterable[Path]) -> Iterator[tuple[str, Content]]:
 
     Raises Unreadable.
     """
+    names: set[str] = set()
     for path in paths:
         for file in _files(path):
-            yield from _content(_name(file, path), file)
+            name = _name(file, path)
+            yield from _content(str(file) if name in names else name, file)
+            names.add(name)
 
 
 def whole(file: Path) -> bytes:
@@ -41,7 +44,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _name(file: Path, given: Path) -> str:
-    """As short as it can be without two of one folder being called alike."""
+    """Below the folder that was given, so that no two of it are called alike."""
     return file.name if file == given else str(file.relative_to(given))
 
 
