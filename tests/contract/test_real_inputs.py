@@ -116,8 +116,8 @@ def test_the_published_answers_are_read_as_one_phq_9_of_12(kind):
     if not (TEST_DATA / "fhir" / "us_core").exists():
         assert filled == []
         return
-    (sheet,) = (each.sheet for each in filled)
-    assert (sheet.instrument, score(PHQ_9, sheet.answers).total, sheet.stated_total) == (INSTRUMENT_PHQ_9, 12, 12)
+    (sheet,) = (each.sheet for each in filled if each.sheet.instrument == INSTRUMENT_PHQ_9)
+    assert (score(PHQ_9, sheet.answers).total, sheet.stated_total) == (12, 12)
 
 
 def test_every_published_resource_ends_in_one_place_with_answers_too():

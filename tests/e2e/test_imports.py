@@ -160,10 +160,12 @@ def test_the_total_that_is_published_is_the_total_that_is_scored(network: Networ
     for given in published(tmp_path):
         done = stepway(network, "import", "fhir", str(given), "--site", "northside", "--json")
         account = json.loads(done.stdout)
-        ids = [id for each in account["taken"] for id in each["assessment_ids"]]
-        rows = network.rows("intake", f"SELECT total, band FROM assessment WHERE id = '{ids[0]}'")
-        assert (len(ids), rows) == (1, [{"total": 12, "band": "moderate"}])
-        assert not [note for note in account["notes"] if "total" in note["message"]]
+        ids = ",".join(f"'{id}'" for each in account["taken"] for id in each["assessment_ids"])
+        scored = network.rows(
+            "intake", f"SELECT total, band FROM assessment WHERE instrument = 'phq-9' AND id IN ({ids})"
+        )
+        assert scored == [{"total": 12, "band": "moderate"}]
+        assert not [note for note in account["notes"] if "total" in note["message"] and "phq-9" in note["name"]]
 
 
 def test_a_total_that_is_not_what_the_answers_add_up_to_is_told(network: Network, tmp_path: Path) -> None:

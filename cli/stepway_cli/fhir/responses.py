@@ -18,9 +18,9 @@ def read(
 ) -> list[Sheet]:
     """Every instrument that was answered in it. Raises Unusable.
 
-    An item goes by the LOINC code that its Questionnaire gives it, else by its linkId, which is a LOINC code, or the
-    number on the form where the questionnaire's address ends in the instrument's name. `form_of` finds a Questionnaire
-    by its canonical address; `otherwise` is when the person answered where the response does not say.
+    An item goes by the LOINC code that its Questionnaire gives it, else by its linkId: a LOINC code, or the number on
+    the form of an instrument that the questionnaire is as a whole. `form_of` finds a Questionnaire by its canonical
+    address; `otherwise` is when the person answered where the response does not say.
     """
     sheets.must_be(response, "status", _TAKEN, "RESPONSE_NOT_COMPLETED")
     canonical = response.text("questionnaire")
