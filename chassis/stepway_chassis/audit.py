@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from stepway_chassis.transaction import Tx
 
+# $1 to $9 are what `row` gives; a statement that does more counts on from there.
 RECORD = """
     INSERT INTO audit (site, actor, actor_kind, action, people, purpose, outcome, reason, trace_id)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""

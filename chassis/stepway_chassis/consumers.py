@@ -23,8 +23,9 @@ from stepway_chassis.loops import Tasks
 from stepway_chassis.metrics import Metrics
 from stepway_chassis.turns import Turns
 
-IN_FLIGHT = 16
-URGENT_AT_ONCE = 2
+OF_ONE_SITE = 2  # events of one lane that are handled at the same time
+IN_FLIGHT = 8  # each has to be done within the ack time, so that no more wait than are soon handled
+URGENT_AT_ONCE = 4
 MAX_ACK_PENDING = 512
 FORGOTTEN_SECONDS = 7 * 24 * 3600.0
 LONGEST_PAUSE_SECONDS = 10.0
@@ -52,6 +53,10 @@ class Pace:
     retry_seconds: float
 
 
+def _between_half_and_all(name: str) -> float:
+    return 0.5 + crc32(name.encode()) / 2**33
+
+
 class Consumers:
     """Two lanes for every site of this cell."""
 
@@ -67,7 +72,10 @@ class Consumers:
         metrics: Metrics,
     ) -> None:
         """At most `at_once` events of all normal lanes are handled at a time, so that calls find a connection too."""
-        self._turns = {False: Turns(at_once, of_one=1), True: Turns(URGENT_AT_ONCE, of_one=1)}
+        self._turns = {
+            False: Turns(at_once, of_one=OF_ONE_SITE),
+            True: Turns(URGENT_AT_ONCE, of_one=OF_ONE_SITE),
+        }
         self._service = service
         self._handlers = handlers
         self._broker = broker
@@ -138,7 +146,7 @@ class Lane:
         self._broker = broker
         self._deliveries = deliveries
         self._pace = pace
-        self._fetch_seconds = pace.fetch_seconds * (0.5 + crc32(name.encode()) / 2**33)  # lanes do not ask all at once
+        self._fetch_seconds = pace.fetch_seconds * _between_half_and_all(name)  # lanes do not ask all at once
         self._stopping = asyncio.Event()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._away = False

@@ -13,9 +13,10 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from stepway_chassis import audit, idempotency
+from stepway_chassis import audit, idempotency, merges
 from stepway_chassis.call import Call, Caller, Kind, Scope, current
 from stepway_chassis.errors import InvalidInput, NotFound, Refusal, TimedOut, Unavailable
+from stepway_chassis.ids import id_of
 from stepway_chassis.metrics import Metrics
 from stepway_chassis.statements import Statements
 from stepway_chassis.transaction import Claim, Site, Tx
@@ -24,15 +25,16 @@ from stepway_chassis.turns import Turns
 R = TypeVar("R", bound=Message)
 Q = TypeVar("Q", bound=Message)
 UNANSWERED_SECONDS = 35.0  # longer than any statement may take: the server is gone without a word
-PAUSE_SECONDS = 0.02
+ROLLBACK_SECONDS = 2.0  # a connection that takes longer to roll back is thrown away
+BETWEEN_TRIES_SECONDS = 0.02
 PLACE_SECONDS = 5.0  # how long a transaction waits for a connection
 LOOK = "count"  # the action that changes nothing at a site
 BACKGROUND_SECONDS = 20.0  # the statement timeout of a transaction that no caller waits for
 
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {milliseconds}"
 _ENTER = """
     WITH entered AS (SELECT zone, settings FROM enter_site($1, $2)), claimed AS ({claim})
-    SELECT zone, settings, EXISTS (SELECT FROM claimed) AS claimed, clock_timestamp() AS now,
-           set_config('statement_timeout', $3, true)
+    SELECT zone, settings, EXISTS (SELECT FROM claimed) AS claimed, clock_timestamp() AS now
       FROM entered"""
 NO_CLAIM = Claim("SELECT FROM entered")
 _RETRIED = {"40P01", "40001"}
@@ -63,7 +65,7 @@ class Database:
     ) -> None:
         self.engine = engine(url, pool_size)
         self.statements = Statements()
-        self._turns = Turns(pool_size, of_one=max(1, pool_size // 4))
+        self._turns = Turns(pool_size, of_one=max(1, pool_size // 3))
         self._identity = Caller(service, Kind.SERVICE)
         self.cell = cell
         self.unsealed: set[str] = set()  # sites whose audit this process may have written to since it was sealed
@@ -83,7 +85,7 @@ class Database:
         tx: Tx | None = None
         try:
             with translated(), self.metrics.waiting_for_connection(site) as wait:
-                async with self._turns.taken(site, within=PLACE_SECONDS), self._begun() as (connection, driver):
+                async with self._turns.taken(site, within=PLACE_SECONDS), self._begun(call) as (connection, driver):
                     wait.over()
                     tx = await self._entered(connection, driver, site, action, call, claim)
                     with _telling_of(tx):
@@ -104,20 +106,21 @@ class Database:
         return touched
 
     @asynccontextmanager
-    async def _begun(self) -> AsyncIterator[tuple[AsyncConnection, Any]]:
+    async def _begun(self, call: Call | None) -> AsyncIterator[tuple[AsyncConnection, Any]]:
         """An open transaction, and the driver's own connection under it; one whose end is not known is thrown away."""
         async with self.engine.connect() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
+            seconds = call.remaining() if call else BACKGROUND_SECONDS
             ended = False
             try:
-                await driver.execute("BEGIN")
+                await driver.execute(_BEGIN.format(milliseconds=max(1, int(seconds * 1000))))
                 yield connection, driver
                 ended = await driver.execute("COMMIT") == "COMMIT"
                 if not ended:
                     raise RuntimeError("a statement had failed: nothing was committed")
             except BaseException:
                 with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                    ended = await driver.execute("ROLLBACK") == "ROLLBACK"
+                    ended = await driver.execute("ROLLBACK", timeout=ROLLBACK_SECONDS) == "ROLLBACK"
                 raise
             finally:
                 if not ended:
@@ -126,11 +129,10 @@ class Database:
     async def _entered(
         self, connection: AsyncConnection, driver: Any, site: str, action: str, call: Call | None, claim: Claim
     ) -> Tx:
-        seconds = call.remaining() if call else BACKGROUND_SECONDS
-        statement, timeout = _ENTER.format(claim=claim.statement), str(max(1, int(seconds * 1000)))
+        statement = _ENTER.format(claim=claim.statement)
         with self.statements.span(statement):
-            zone, settings, claimed, now, _ = await driver.fetchrow(statement, site, self.cell, timeout, *claim.values)
-        return Tx(
+            zone, settings, claimed, now = await driver.fetchrow(statement, site, self.cell, *claim.values)
+        tx = Tx(
             connection,
             driver,
             self.statements,
@@ -143,6 +145,9 @@ class Database:
             purpose=call.purpose if call else "HOPERAT",
             now=now,
         )
+        if tx.scope is Scope.SELF and (own := id_of(tx.caller.subject)):
+            tx.stands_for = str(await merges.current(tx, own))
+        return tx
 
     async def command(self, request: Q, response: type[R], decide: Callable[[Tx, Q], Awaitable[R]]) -> R:
         """Run `decide` once for this request_id, and answer a repeat with the stored answer.
@@ -153,7 +158,7 @@ class Database:
         try:
             return await self._commanded(call, request, response, decide)
         except Contended:
-            await asyncio.sleep(PAUSE_SECONDS)  # who had waited for the same row is served first
+            await asyncio.sleep(BETWEEN_TRIES_SECONDS)  # who had waited for the same row is served first
             with _last_try():
                 return await self._commanded(call, request, response, decide)
 

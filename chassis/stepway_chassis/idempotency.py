@@ -12,7 +12,7 @@ from stepway_chassis.transaction import Claim, Tx
 
 _CLAIM = """
     INSERT INTO idempotency (site, subject, rpc, request_id, request_hash)
-    SELECT $1, $4, $5, $6, $7 FROM entered ON CONFLICT DO NOTHING RETURNING 1"""
+    SELECT $1, $3, $4, $5, $6 FROM entered ON CONFLICT DO NOTHING RETURNING 1"""
 _STORED = """
     SELECT request_hash, response, people FROM idempotency
      WHERE site = $1 AND subject = $2 AND rpc = $3 AND request_id = $4"""

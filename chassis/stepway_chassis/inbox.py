@@ -19,7 +19,7 @@ _FINISH = f"""
          letter AS (DELETE FROM dead_letter WHERE site = $1 AND consumer = $4 AND event_id = $10)
     {audit.RECORD}"""  # noqa: S608
 _CLAIM = """
-    INSERT INTO inbox (site, consumer, event_id) SELECT $1, $4, $5 FROM entered ON CONFLICT DO NOTHING RETURNING 1"""
+    INSERT INTO inbox (site, consumer, event_id) SELECT $1, $3, $4 FROM entered ON CONFLICT DO NOTHING RETURNING 1"""
 _COUNT = text(
     "INSERT INTO delivery_failure AS f (site, consumer, event_id, count, error_type)"
     " VALUES (:site, :consumer, :event_id, 1, :error_type)"

@@ -39,10 +39,10 @@ class Settings:
     pool_size: int = 10
     sites_seconds: float = 5.0
     seal_seconds: float = 10.0
-    relay_poll_seconds: float = 1.0
+    relay_poll_seconds: float = 0.5
     publish_seconds: float = 5.0
     ack_wait_seconds: float = 30.0
-    fetch_seconds: float = 90.0
+    fetch_seconds: float = 60.0
     retry_seconds: float = 1.0
     max_failures: int = 5
     drain_seconds: float = 6.0

@@ -1,23 +1,29 @@
 """Fairness between sites: so many at a time, and whoever is next belongs to another site than the one before."""
 
 import asyncio
+import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from stepway_chassis.errors import Unavailable
+
+ALONE_SECONDS = 60.0
 
 
 class Turns:
     """`at_once` places that sites take in turn, each site at most `of_one` of them.
 
     So another finds a place at once; and of those who wait, each site is served once before any is served again.
-    Within a site it is first come, first served.
+    Within a site it is first come, first served. A site that has been alone for a minute may hold three quarters.
     """
 
-    def __init__(self, at_once: int, *, of_one: int) -> None:
+    def __init__(self, at_once: int, *, of_one: int, now: Callable[[], float] = time.monotonic) -> None:
         self._free = at_once
-        self._most = of_one
+        self._of_one = of_one
+        self._alone = max(of_one, at_once - at_once // 4)
+        self._now = now
+        self._last, self._last_at, self._other_at = "", now(), now()
         self._held: Counter[str] = Counter()
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
@@ -31,6 +37,7 @@ class Turns:
             self._give(site)
 
     async def _take(self, site: str, within: float | None) -> None:
+        self._came(site)
         if self._may(site) and site not in self._waiting:
             self._hold(site)
             return
@@ -53,7 +60,14 @@ class Turns:
             self._give(site)
 
     def _may(self, site: str) -> bool:
-        return self._free > 0 and self._held[site] < self._most
+        alone = self._last_at - self._other_at > ALONE_SECONDS
+        return self._free > 0 and self._held[site] < (self._alone if alone else self._of_one)
+
+    def _came(self, site: str) -> None:
+        """Remember who came last, and when somebody else did."""
+        if site != self._last:
+            self._last, self._other_at = site, self._last_at
+        self._last_at = self._now()
 
     def _hold(self, site: str) -> None:
         self._free -= 1

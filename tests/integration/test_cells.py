@@ -282,7 +282,7 @@ async def test_what_a_loop_had_taken_is_done_by_the_other_cell_without_a_wait(le
 async def test_a_site_that_holds_all_it_may_leaves_a_place_for_another(ledger: Ledger, site: str) -> None:
     database = ledger.database(pool_size=8)
     async with AsyncExitStack() as held:
-        for _ in range(2):
+        for _ in range(8 // 3):
             await held.enter_async_context(database.transaction(site, "test"))
         late = asyncio.create_task(entered(database, site))
         async with asyncio.timeout(2):

@@ -1,6 +1,8 @@
 """Transactions: entered site by site, tried once more after a deadlock, and never an unclear answer."""
 
 import asyncio
+import os
+import signal
 import time
 from contextlib import suppress
 from typing import Any
@@ -179,6 +181,52 @@ async def test_a_statement_is_given_up_at_the_callers_deadline(ledger: Ledger) -
     assert time.monotonic() - began < 3
 
 
+async def test_a_repeat_that_waits_for_its_twin_gives_up_at_its_own_deadline(ledger: Ledger) -> None:
+    database, request, inside, go_on = ledger.database(), a_note(), asyncio.Event(), asyncio.Event()
+
+    async def waiting(tx: Tx, _: object) -> Any:
+        tx.concerns(PERSON)
+        inside.set()
+        await go_on.wait()
+        return said("done")
+
+    first = asyncio.create_task(command(database, waiting, request))
+    await inside.wait()
+    async with asyncio.timeout(3):
+        with pytest.raises(TimedOut):
+            await command(database, waiting, request, seconds=0.3)
+    go_on.set()
+    assert (await first).said == (await command(database, waiting, request)).said == "done"
+
+
+async def test_a_transaction_sees_what_others_commit_whatever_the_server_does_by_default(ledger: Ledger) -> None:
+    ledger.sql("ALTER ROLE ledger_app SET default_transaction_isolation = 'repeatable read'")
+    try:
+        async with ledger.database().transaction(SITE, "test") as tx:
+            assert (await tx.execute(text("SHOW transaction_isolation"))).scalar_one() == "read committed"
+    finally:
+        ledger.sql("ALTER ROLE ledger_app RESET default_transaction_isolation")
+
+
+async def test_who_gives_up_on_a_connection_that_has_fallen_silent_soon_leaves_the_place(ledger: Ledger) -> None:
+    database, backends = ledger.database(pool_size=1), []
+
+    async def stopped() -> None:
+        async with database.transaction(SITE, "test") as tx:
+            backends.append((await tx.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+            os.kill(backends[0], signal.SIGSTOP)
+            await tx.run("SELECT 1")
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stopped(), 0.5)
+        assert await backend(database) not in backends
+        assert time.monotonic() - began < 8
+    finally:
+        os.kill(backends[0], signal.SIGCONT)
+
+
 async def test_a_server_that_is_gone_is_unavailable_at_once(ledger: Ledger) -> None:
     port = ledger.network.platform.folder.port("nothing")
     gone = ledger.database(url=f"postgresql://ledger_app:secret@127.0.0.1:{port}/stepway_ledger")
@@ -222,6 +270,36 @@ async def test_a_connection_that_the_server_has_ended_is_unavailable_and_the_nex
     assert refused.value.reason == "DATABASE_UNAVAILABLE"
     assert (await command(database, surviving)).said == "alive"
     assert len(set(seen)) == 2
+
+
+async def test_a_connection_that_was_lost_in_the_pool_is_replaced_before_anybody_gets_it(ledger: Ledger) -> None:
+    database = ledger.database(pool_size=1)
+    lost = await backend(database)
+    ledger.sql(f"SELECT pg_terminate_backend({lost}, 5000)")
+    await asyncio.sleep(0.2)
+    assert await backend(database) != lost
+
+
+async def backend(database: Database) -> int:
+    async with database.transaction(SITE, "test") as tx:
+        return int((await tx.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+
+
+@pytest.mark.parametrize("way", ["execute", "run"])
+async def test_a_failure_that_was_passed_over_is_no_silent_rollback(ledger: Ledger, way: str) -> None:
+    database, account = ledger.database(pool_size=1), uuid4()
+
+    async def announced(*, failing: bool) -> None:
+        async with database.transaction(SITE, "test") as tx:
+            await outbox.append(tx, noted(account), label="general")
+            if failing:
+                with suppress(Exception):
+                    await (tx.run("SELECT 1 / 0") if way == "run" else tx.execute(text("SELECT 1 / 0")))
+
+    with pytest.raises(RuntimeError, match="nothing was committed"):
+        await announced(failing=True)
+    await announced(failing=False)
+    assert events_of(ledger, account) == [1]
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,10 @@ EVERYWHERE = (
 )
 SAYS_NOTHING = {"care": {"messaging_client_operation_duration_seconds"}}
 CLINICAL = {
-    "intake": ("stepway_risk_flags_open", "stepway_risk_flags_urgent", "stepway_risk_flags_unpaged"),
+    "intake": (
+        *("stepway_risk_flags_open", "stepway_risk_flags_urgent", "stepway_risk_flags_unpaged"),
+        *("stepway_hand_offs_open", "stepway_hand_offs_overdue"),
+    ),
     "scheduling": ("stepway_waitlist_people",),
     "care": ("stepway_treatment_plans_draft", "stepway_treatment_plans_overdue"),
     "family": (),

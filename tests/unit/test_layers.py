@@ -14,6 +14,9 @@ OUTSIDE = ("sqlalchemy", "asyncpg", "grpc", "nats", "google.protobuf", "google.r
 DOMAINS = (
     "stepway_intake.domain",
     "stepway_intake.instruments.catalogue",
+    "stepway_intake.instruments.battery",
+    "stepway_intake.instruments.coded",
+    "stepway_intake.instruments.words",
     "stepway_scheduling.domain",
     "stepway_care.domain",
     "stepway_family.domain",
@@ -24,7 +27,7 @@ OPTIONAL = {"settings.py", "gauges.py"}
 BY_NOUN = ("domain", "store", "wire", "service")
 """What becomes a package once it is too long for a file: a file for each noun, by the same name in each of them."""
 ITS_OWN = {
-    "intake": {"instruments", "watchdog.py"},
+    "intake": {"instruments", "expiring.py", "handing_over.py", "watchdog.py", "fallback.py"},
     "scheduling": {"seating.py"},
     "family": {"inviting.py", "consents.py"},
     "notifications": {"channels", "sending.py", "escalating.py", "consents.py"},

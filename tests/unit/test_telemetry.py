@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from asyncpg import UniqueViolationError
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -244,6 +245,28 @@ def test_a_failed_statement_says_only_the_class_of_its_error(intake, spans, conn
     statement = spans.get_finished_spans()[0]
     assert statement.attributes["error.type"] == "OperationalError"
     assert not statement.status.is_ok
+
+
+def test_a_statement_on_the_driver_leaves_the_same_span_and_none_where_nobody_traces(intake, spans):
+    driven = intake.watch(create_engine("sqlite://"))
+    with driven.span("SELECT name FROM referral WHERE id = $1"):
+        pass
+    assert spans.get_finished_spans() == ()
+    with intake.span("work"), driven.span("SELECT name FROM referral WHERE id = $1"):
+        pass
+    statement, work = spans.get_finished_spans()
+    assert (statement.name, statement.kind, parent(statement)) == ("SELECT referral", SpanKind.CLIENT, ids(work)[1])
+    assert statement.attributes["db.query.text"] == "SELECT name FROM referral WHERE id = $1"
+
+
+def test_a_failed_statement_on_the_driver_says_only_the_class_of_its_error(intake, spans):
+    driven = intake.watch(create_engine("sqlite://"))
+    with pytest.raises(UniqueViolationError), intake.span("work"), driven.span("INSERT INTO referral VALUES ($1)"):
+        raise UniqueViolationError(PRIVATE)
+    statement = spans.get_finished_spans()[0]
+    assert statement.attributes["error.type"] == statement.attributes["db.response.status_code"] == "23505"
+    assert not statement.status.is_ok
+    assert PRIVATE not in statement.to_json()
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,20 @@
 
 import asyncio
 import random
+import time
+from collections.abc import Callable
 
 import pytest
 
 from stepway_chassis.errors import Unavailable
-from stepway_chassis.turns import Turns
+from stepway_chassis.turns import ALONE_SECONDS, Turns
 
 
 class Places:
     """Somebody of a site takes a place, and gives it back when the test says so."""
 
-    def __init__(self, at_once: int, of_one: int = 1) -> None:
-        self.turns = Turns(at_once, of_one=of_one)
+    def __init__(self, at_once: int, of_one: int = 1, now: Callable[[], float] = time.monotonic) -> None:
+        self.turns = Turns(at_once, of_one=of_one, now=now)
         self.served: list[str] = []
         self._done: dict[str, list[asyncio.Event]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -54,6 +56,21 @@ async def test_one_site_leaves_room_for_another(at_once: int, most: int) -> None
     await places.come("quiet")
     if at_once > 1:
         assert places.served[-1] == "quiet"
+    await places.all_leave()
+
+
+async def test_a_site_that_has_been_alone_for_a_minute_may_hold_three_quarters() -> None:
+    clock = 0.0
+    places = Places(8, of_one=2, now=lambda: clock)
+    await places.come(*["alone"] * 20)
+    assert len(places.served) == 2
+    clock = ALONE_SECONDS + 1
+    await places.come("alone")
+    await places.leave("alone")
+    assert len(places.served) == 1 + 6
+    await places.come("other")
+    await places.leave("alone")
+    assert places.served[7:] == ["other"]
     await places.all_leave()
 
 

@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from stepway_chassis.errors import InvalidInput
+from stepway_intake.domain.people import Person
 from stepway_intake.domain.referrals import Referral
-from stepway_intake.domain.risk import RiskFlag, urgency_of
-from stepway_intake.instruments.definition import Definition
+from stepway_intake.domain.risk import WITHIN, RiskFlag, Urgency, Within, flag_of
+from stepway_intake.instruments.definition import Definition, Risk, Sex
 from stepway_intake.instruments.scoring import Score, risk_of, score
 
 CLOCK_SKEW = timedelta(minutes=5)
+_SEX = {"ADMINISTRATIVE_GENDER_MALE": Sex.MALE, "ADMINISTRATIVE_GENDER_FEMALE": Sex.FEMALE}
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Assessment:
     answers: Mapping[int, int]
     score: Score
     answered_at: datetime
+    workup_id: UUID | None = None
 
 
 def assess(
@@ -34,22 +37,55 @@ def assess(
     flag_id: UUID,
     answered_at: datetime,
     now: datetime,
+    within: Mapping[Risk, Within] = WITHIN,
 ) -> tuple[Assessment, RiskFlag | None]:
     """Score one set of answers, and flag what must not wait.
 
     Raises InvalidInput ANSWERED_IN_FUTURE, ITEM_UNKNOWN, ANSWER_OUT_OF_RANGE.
     """
-    if answered_at > now + CLOCK_SKEW:
-        raise InvalidInput("ANSWERED_IN_FUTURE", "Give the time at which the person answered.", field="answered_at")
-    assessment = Assessment(
+    check_answered_at(answered_at, now=now)
+    assessment = scored(referral, definition, answers, assessment_id=assessment_id, answered_at=answered_at)
+    raised = RiskFlag(
+        flag_id, referral.patient.id, referral.id, Urgency.REVIEW, raised_at=now, assessment_id=assessment_id
+    )
+    return assessment, flag_of(risk_of(definition, answers), raised, age=now - answered_at, within=within)
+
+
+def scored(
+    referral: Referral,
+    definition: Definition,
+    answers: Mapping[int, int],
+    *,
+    assessment_id: UUID,
+    answered_at: datetime,
+    workup_id: UUID | None = None,
+) -> Assessment:
+    """Raises InvalidInput ITEM_UNKNOWN, ANSWER_OUT_OF_RANGE."""
+    return Assessment(
         id=assessment_id,
         referral_id=referral.id,
         patient_id=referral.patient.id,
         instrument=definition.name,
         answers=answers,
-        score=score(definition, answers),
+        score=score(definition, answers, sex=sex_of(referral.patient.person)),
         answered_at=answered_at,
+        workup_id=workup_id,
     )
-    urgency = urgency_of(risk_of(definition, answers), age=now - answered_at)
-    flag = None if urgency is None else RiskFlag(flag_id, referral.patient.id, referral.id, urgency, raised_at=now)
-    return assessment, flag
+
+
+def check_answered_at(answered_at: datetime, *, now: datetime) -> None:
+    """Raises InvalidInput ANSWERED_IN_FUTURE."""
+    if answered_at > now + CLOCK_SKEW:
+        raise InvalidInput("ANSWERED_IN_FUTURE", "Give the time at which the person answered.", field="answered_at")
+
+
+def sex_of(person: Person) -> Sex:
+    """As cut-offs know it; who has said neither has the lower one."""
+    return _SEX.get(person.gender, Sex.UNKNOWN)
+
+
+def delta(later: Score, earlier: Score | None) -> int | None:
+    """What has become of a total; None where either is missing, or where they were made by different rules."""
+    if earlier is None or later.rule != earlier.rule or later.total is None or earlier.total is None:
+        return None
+    return later.total - earlier.total

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import Column, Integer, RowMapping, Text, Uuid
+from sqlalchemy import Column, Integer, RowMapping, Text, Uuid, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
@@ -10,6 +10,7 @@ from stepway_chassis.errors import NotFound
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain.assessments import Assessment
+from stepway_intake.instruments.definition import Band
 from stepway_intake.instruments.scoring import Score
 from stepway_intake.store.tables import METADATA
 
@@ -25,6 +26,12 @@ assessment = records.records(
     Column("missing", Integer),
     Column("rule", Text),
     Column("answered_at", TIME),
+    Column("version", Text),
+    Column("treat_as", Text),
+    Column("permille", Integer),
+    Column("scales", JSONB),
+    Column("findings", JSONB),
+    Column("workup_id", Uuid),
 )
 
 
@@ -42,6 +49,12 @@ async def add_assessment(tx: Tx, made: Assessment) -> None:
             missing=made.score.missing,
             rule=made.score.rule,
             answered_at=made.answered_at,
+            version=made.score.version,
+            treat_as=made.score.treat_as,
+            permille=made.score.permille,
+            scales=dict(made.score.scales),
+            findings=dict(made.score.findings),
+            workup_id=made.workup_id,
         )
     )
 
@@ -54,6 +67,20 @@ async def find_assessment(tx: Tx, id: UUID) -> Assessment:
     return _assessment(row)
 
 
+async def assessment_before(tx: Tx, later: Assessment) -> Assessment | None:
+    """The last of the same instrument that this person answered before."""
+    statement = (
+        select(assessment)
+        .where(assessment.c.site == tx.site.name, assessment.c.patient_id == later.patient_id)
+        .where(assessment.c.instrument == later.instrument)
+        .where(tuple_(assessment.c.answered_at, assessment.c.id) < tuple_(later.answered_at, later.id))
+        .order_by(assessment.c.answered_at.desc(), assessment.c.id.desc())
+        .limit(1)
+    )
+    row = (await tx.execute(statement)).mappings().first()
+    return None if row is None else _assessment(row)
+
+
 def _assessment(row: RowMapping) -> Assessment:
     return Assessment(
         id=row["id"],
@@ -61,6 +88,25 @@ def _assessment(row: RowMapping) -> Assessment:
         patient_id=row["patient_id"],
         instrument=row["instrument"],
         answers={int(item): value for item, value in row["answers"].items()},
-        score=Score(total=row["total"], band=row["band"], missing=row["missing"], rule=row["rule"]),
+        score=_score(row),
         answered_at=row["answered_at"],
+        workup_id=row["workup_id"],
     )
+
+
+def _score(row: RowMapping) -> Score:
+    return Score(
+        total=row["total"],
+        band=_band(row["band"]),
+        missing=row["missing"],
+        rule=row["rule"],
+        version=row["version"],
+        treat_as=_band(row["treat_as"]),
+        permille=row["permille"],
+        scales=row["scales"],
+        findings=row["findings"],
+    )
+
+
+def _band(stored: str | None) -> Band | None:
+    return None if stored is None else Band(stored)

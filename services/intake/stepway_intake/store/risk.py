@@ -1,17 +1,18 @@
-"""The table of risk flags: open, paged, acknowledged."""
+"""The table of risk flags: open, paged, acknowledged, disposed of."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import Column, Text, Uuid, and_, select
+from sqlalchemy import Column, Interval, Text, Uuid, and_, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from stepway_chassis import records
+from stepway_chassis.errors import NotFound
 from stepway_chassis.pages import Page
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain.people import Label
-from stepway_intake.domain.risk import RiskFlag, Urgency
+from stepway_intake.domain.risk import Disposition, RiskFlag, Urgency
 from stepway_intake.store.people import patient
 from stepway_intake.store.tables import METADATA
 
@@ -26,6 +27,15 @@ risk_flag = records.records(
     Column("acknowledged_by", Text),
     Column("paged_at", TIME),
     Column("trace_context", JSONB),
+    Column("risk", Text),
+    Column("assessment_id", Uuid),
+    Column("due_at", TIME),
+    Column("disposed_within", Interval),
+    Column("disposition", Text),
+    Column("disposition_note", Text),
+    Column("disposed_by", Text),
+    Column("disposed_at", TIME),
+    Column("fallback_at", TIME),
 )
 
 
@@ -38,15 +48,44 @@ async def lock_risk_flag(tx: Tx, id: UUID) -> RiskFlag | None:
     return None if row is None else records.read(RiskFlag, row)
 
 
+async def flag_to_change(tx: Tx, id: UUID) -> RiskFlag:
+    """Raises NotFound (RISK_FLAG_NOT_FOUND)."""
+    flag = await lock_risk_flag(tx, id)
+    if flag is None or not tx.reaches(flag.patient_id):
+        raise NotFound("RISK_FLAG_NOT_FOUND", "There is no such risk flag at this site.", field="risk_flag_id")
+    return flag
+
+
+async def label_of(tx: Tx, flag: RiskFlag) -> Label:
+    statement = select(patient.c.label).where(records.one(tx, patient, flag.patient_id))
+    return Label((await tx.execute(statement)).scalar_one())
+
+
 async def save_risk_flag(tx: Tx, flag: RiskFlag) -> None:
-    await records.save(tx, risk_flag, flag, "acknowledged_at", "acknowledged_by", "paged_at")
+    """Whatever of it can change."""
+    await records.save(
+        tx,
+        risk_flag,
+        flag,
+        *("acknowledged_at", "acknowledged_by", "paged_at", "fallback_at", "due_at"),
+        *("disposition", "disposition_note", "disposed_by", "disposed_at"),
+    )
 
 
-async def risk_flags(tx: Tx, page: Page, *, open_only: bool) -> Sequence[RiskFlag]:
+async def risk_flags(tx: Tx, page: Page, *, open_only: bool, undisposed_only: bool) -> Sequence[RiskFlag]:
     statement = records.newest(tx, risk_flag, page)
     if open_only:
         statement = statement.where(risk_flag.c.acknowledged_at.is_(None))
+    if undisposed_only:
+        statement = statement.where(risk_flag.c.disposition == Disposition.PENDING)
     return [records.read(RiskFlag, row) for row in (await tx.execute(statement)).mappings()]
+
+
+async def flags_of(tx: Tx, assessment_id: UUID) -> Sequence[RiskFlag]:
+    """Those that the answers of one assessment raised, oldest first."""
+    statement = select(risk_flag).where(risk_flag.c.site == tx.site.name, risk_flag.c.assessment_id == assessment_id)
+    rows = (await tx.execute(statement.order_by(risk_flag.c.id))).mappings()
+    return [records.read(RiskFlag, row) for row in rows]
 
 
 async def unpaged_flags(tx: Tx, limit: int, *, after: UUID | None) -> list[tuple[RiskFlag, Label, Mapping[str, str]]]:

@@ -2,11 +2,49 @@
 
 from collections.abc import Iterable
 
-from stepway.intake.v1 import referral_pb2
+from stepway.intake.v1 import events_pb2, person_pb2, person_service_pb2, referral_pb2
 from stepway.privacy.v1 import label_pb2
-from stepway_intake.domain.people import ContactPoint, Label, Person, RelatedPerson
+from stepway_chassis.times import to_proto
+from stepway_intake.domain import people
+from stepway_intake.domain.people import (
+    Candidate,
+    ContactPoint,
+    Key,
+    Label,
+    Merged,
+    Patient,
+    Person,
+    RelatedPerson,
+)
 
 _LABEL = {Label.GENERAL: label_pb2.LABEL_GENERAL, Label.PART2: label_pb2.LABEL_PART2}
+
+
+def sought(request: person_service_pb2.FindPeopleRequest) -> Key:
+    """Raises InvalidInput (NAME_UNREADABLE)."""
+    if request.HasField("name"):
+        return people.sought_name(request.name)
+    if request.HasField("phone"):
+        return people.contact_key(ContactPoint("phone", request.phone))
+    return people.contact_key(ContactPoint("email", request.email))
+
+
+def registered(found: Patient) -> person_pb2.RegisteredPerson:
+    return person_pb2.RegisteredPerson(patient_id=str(found.id), person=person(found.person))
+
+
+def candidate(found: Candidate) -> person_pb2.DuplicateCandidate:
+    return person_pb2.DuplicateCandidate(
+        person=registered(found.patient),
+        reasons=[f"DUPLICATE_REASON_{reason.name}" for reason in found.reasons],
+        birth_dates_differ=found.birth_dates_differ,
+    )
+
+
+def patient_merged(done: Merged) -> events_pb2.PatientMerged:
+    return events_pb2.PatientMerged(
+        merged_patient_id=str(done.merged), patient_id=str(done.into), merged_at=to_proto(done.at)
+    )
 
 
 def new_person(person: referral_pb2.Person) -> Person:

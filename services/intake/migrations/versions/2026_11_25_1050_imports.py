@@ -4,8 +4,8 @@ from alembic import op
 
 from stepway_chassis import schema
 
-revision = "2026_11_25_0400"
-down_revision = "2026_11_24_2200"
+revision = "2026_11_25_1050"
+down_revision = "2026_11_25_1040"
 
 # It is written before what it names, so that of two twins the later one waits; the keys are checked at the commit.
 TABLE = """
