@@ -90,7 +90,7 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
     track = (await at.call("scheduling", "TrackService/CreateTrack", a_track(), role="site_lead")).track.id
     group = (await at.call("family", "FamilyGroupService/PlanFamilyGroup", a_family_group())).family_group.id
     await at.call("intake", "InstrumentService/InstallContentPack", a_content_pack(), role="site_lead")
-    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
+    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral(import_id=str(uuid4())))).referral
     namesake = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
     recorded = await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, IN_DANGER))
     workup = (await at.call("intake", "WorkupService/StartWorkup", a_workup(referral.id))).workup.id

@@ -25,6 +25,7 @@ from stepway.intake.v1.assessment_service_pb2 import (
 )
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.hand_off_pb2 import HAND_OFF_END_OTHER
+from stepway.intake.v1.import_service_pb2 import FindImportedRequest
 from stepway.intake.v1.instrument_service_pb2 import GetInstrumentRequest
 from stepway.intake.v1.referral_pb2 import REFERRAL_STATUS_DECLINED
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest, GetReferralRequest, ListReferralsRequest
@@ -177,6 +178,7 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
     "stepway.intake.v1.AdmissionService/GetAdmission": lambda case: admissions.GetAdmissionRequest(
         admission_id=case.admission
     ),
+    "stepway.intake.v1.ImportService/FindImported": lambda case: FindImportedRequest(import_ids=[an_id()]),
     f"{TRANSFERS}/OfferTransfer": lambda case: transfers.OfferTransferRequest(
         request_id=an_id(), admission_id=case.admission, receiving_site=LAKESIDE
     ),

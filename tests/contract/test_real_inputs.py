@@ -14,7 +14,8 @@ import pytest
 from stepway.intake.v1.assessment_pb2 import INSTRUMENT_GAD_7, INSTRUMENT_PHQ_9
 from stepway_chassis.errors import InvalidInput
 from stepway_cli.answers import read_answers
-from stepway_cli.fhir.referrals import Import, read_referrals
+from stepway_cli.fhir.answered import with_answers
+from stepway_cli.fhir.referrals import Import, Reading, read_referrals
 from stepway_intake.instruments import coded
 from stepway_intake.instruments.catalogue import CURRENT, GAD_7, PHQ_9
 from stepway_intake.instruments.definition import Risk
@@ -136,7 +137,33 @@ def _observed(observation: dict[str, Any]) -> str:
     return str(observation["valueCodeableConcept"]["coding"][0]["code"])
 
 
-# Answers
+# Answers in FHIR
+
+
+def published_files(*kinds: str) -> list[tuple[str, bytes]]:
+    """HL7's Patient whom all is about, and its example of a PHQ-9 in resources of these kinds."""
+    files = documents(TEST_DATA / "fhir" / "us_core")
+    return [file for file in files if file[0].startswith(kinds)]
+
+
+@pytest.mark.parametrize("kind", ["QuestionnaireResponse-phq-9", "Observation-PHQ9", "Q"])
+def test_the_published_answers_are_read_as_one_phq_9_of_12(kind):
+    found = Reading(published_files("patient-example", kind), today=TODAY, wanted=with_answers)
+    filled = [each for ready in found.ready() for each in ready.filled]
+    if not (TEST_DATA / "fhir" / "us_core").exists():
+        assert filled == []
+        return
+    (sheet,) = (each.sheet for each in filled if each.sheet.instrument == INSTRUMENT_PHQ_9)
+    assert (score(PHQ_9, sheet.answers).total, sheet.stated_total) == (12, 12)
+
+
+def test_every_published_resource_ends_in_one_place_with_answers_too():
+    found = Reading(documents(TEST_DATA / "fhir" / "us_core"), today=TODAY, wanted=with_answers)
+    taken = [name for ready in found.ready() for name in ready.made_of]
+    assert found.read == len(taken) + len(found.refused) + sum(note.resources for note in found.notes)
+
+
+# Answers in tables
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ OWN_TABLES = {
     "intake": {
         *("patient", "person_key", "referral", "assessment", "workup", "content_pack", "risk_flag"),
         *("level_of_care_suggestion", "level_of_care_decision", "hand_off", "hand_off_attempt"),
-        *("family_member", "consent", "admission", "party", "transfer"),
+        *("family_member", "consent", "admission", "party", "transfer", "imported"),
     },
     "scheduling": {"track", "enrollment"},
     "care": {"treatment_plan"},
@@ -91,6 +91,7 @@ APP_WRITES = {
         "admission": "IU",
         "party": "IU",
         "transfer": "IU",
+        "imported": "I",
     },
     "scheduling": {"track": "IU", "enrollment": "IU"},
     "care": {"treatment_plan": "IU"},

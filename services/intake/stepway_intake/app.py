@@ -13,6 +13,7 @@ from stepway_intake.service.assessments import AssessmentService
 from stepway_intake.service.consents import ConsentService
 from stepway_intake.service.content_packs import InstrumentService
 from stepway_intake.service.hand_offs import HandOffService
+from stepway_intake.service.imports import ImportService
 from stepway_intake.service.levels_of_care import LevelOfCareService
 from stepway_intake.service.people import PersonService
 from stepway_intake.service.referrals import ReferralService
@@ -40,6 +41,7 @@ def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
             ConsentService(database),
             AdmissionService(database),
             TransferService(database, telemetry),
+            ImportService(database),
         ],
         handlers=handlers(runtime.peers),
         loops=[

@@ -28,12 +28,14 @@ from stepway_intake.domain.site_rules import rules_of
 from stepway_intake.instruments import coded
 from stepway_intake.instruments.catalogue import find
 from stepway_intake.instruments.definition import Definition
+from stepway_intake.service.imports import before
 from stepway_intake.service.referrals import keep
 from stepway_intake.service.risk import raise_flag
 from stepway_intake.store import assessments as store
 from stepway_intake.store.referrals import lock_referral
 from stepway_intake.store.risk import flags_of
 from stepway_intake.wire import assessments as wire
+from stepway_intake.wire.imports import came
 
 
 class AssessmentService:
@@ -51,10 +53,18 @@ class AssessmentService:
         version = request.version or rules_of(tx.site.settings).versions.get(instrument, "")
         answers = wire.answers(request.answers)
         at = wire.answered_at(request.answered_at if request.HasField("answered_at") else None, tx.now)
-        assessment, flag = await self._assess(tx, referral, find(instrument, version), answers, at)
+        id = uuid7(tx.now)
+        if (known := await before(tx, came(request, referral.id, id))) and known.assessment_id:
+            return await self._known(tx, known.assessment_id)
+        assessment, flag = await self._assess(tx, referral, find(instrument, version), answers, at, id)
         return RecordAssessmentResponse(
             assessment=wire.assessment(assessment), risk_flag_id=str(flag.id) if flag else ""
         )
+
+    async def _known(self, tx: Tx, id: UUID) -> RecordAssessmentResponse:
+        found = await store.find_assessment(tx, id)
+        tx.concerns(found.patient_id)
+        return RecordAssessmentResponse(assessment=wire.assessment(found))
 
     async def RecordCodedAssessment(
         self, request: RecordCodedAssessmentRequest, _: object
@@ -65,7 +75,7 @@ class AssessmentService:
         referral = await self._about(tx, request.referral_id)
         definition, answers = coded.read(wire.coded(request), panel=request.panel_loinc)
         at = wire.answered_at(request.answered_at if request.HasField("answered_at") else None, tx.now)
-        assessment, flag = await self._assess(tx, referral, definition, answers, at)
+        assessment, flag = await self._assess(tx, referral, definition, answers, at, uuid7(tx.now))
         return RecordCodedAssessmentResponse(
             assessment=wire.assessment(assessment), risk_flag_id=str(flag.id) if flag else ""
         )
@@ -77,13 +87,13 @@ class AssessmentService:
         return referral
 
     async def _assess(
-        self, tx: Tx, referral: Referral, definition: Definition, answers: dict[int, int], at: datetime
+        self, tx: Tx, referral: Referral, definition: Definition, answers: dict[int, int], at: datetime, id: UUID
     ) -> tuple[Assessment, RiskFlag | None]:
         assessment, flag = assessments.assess(
             referral,
             definition,
             answers,
-            assessment_id=uuid7(tx.now),
+            assessment_id=id,
             flag_id=uuid7(tx.now),
             answered_at=at,
             now=tx.now,

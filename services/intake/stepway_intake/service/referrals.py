@@ -33,9 +33,11 @@ from stepway_chassis.pages import DEFAULT_SIZE, page_of
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import people, referrals
 from stepway_intake.domain.referrals import Referral, pace_of
+from stepway_intake.service.imports import before
 from stepway_intake.store import referrals as store
 from stepway_intake.store.people import add_patient, find_patient, hold_patient
 from stepway_intake.wire import referrals as wire
+from stepway_intake.wire.imports import came
 from stepway_intake.wire.people import contact_points
 
 
@@ -62,10 +64,17 @@ class ReferralService:
         label = people.label_for(part2_program=tx.site.settings.get("part2_program", True))
         sent = wire.new_referral(request, id=uuid7(tx.now), patient_id=uuid7(tx.now), label=label, at=tx.now)
         referral = referrals.receive(sent, pace_of(tx.site.settings))
+        if known := await before(tx, came(request, referral.id)):
+            return await self._known(tx, known.referral_id)
         tx.concerns(referral.patient.id)
         await add_patient(tx, referral.patient)
         await store.add_referral(tx, referral)
         await outbox.append(tx, wire.referral_received(referral), label=label)
+        return ReceiveReferralResponse(referral=wire.referral(referral))
+
+    async def _known(self, tx: Tx, id: UUID) -> ReceiveReferralResponse:
+        referral = await store.find_referral(tx, id)
+        tx.concerns(referral.patient.id)
         return ReceiveReferralResponse(referral=wire.referral(referral))
 
     async def ReferAgain(self, request: ReferAgainRequest, _: object) -> ReferAgainResponse:
