@@ -17,6 +17,9 @@ from stepway.intake.v1 import consent_pb2
 from stepway.intake.v1 import transfer_service_pb2 as messages
 from stepway.intake.v1.admission_service_pb2 import GetAdmissionRequest
 from stepway.intake.v1.consent_service_pb2 import RevokeConsentRequest
+from stepway.intake.v1.person_service_pb2 import FindPeopleRequest
+from stepway.intake.v1.referral_pb2 import REFERRAL_SOURCE_OTHER_PROGRAM
+from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
 from stepway_chassis.errors import Conflict, NotFound, TimedOut, Unavailable
 from stepway_cli import moves, sites
 from stepway_cli.bring_up import bring_up
@@ -176,6 +179,12 @@ async def test_a_patient_is_offered_accepted_imported_and_closed(sites_apart: Ne
     assert not here.course.HasField("authorization")  # no consent covers billing
     known = network.rows("intake", f"SELECT site FROM patient WHERE person->>'family_name' = '{NAME}' ORDER BY site")
     assert {row["site"] for row in known} == {LAKESIDE, NORTHSIDE}
+    by_name = FindPeopleRequest(name=f"Quillan {NAME}", page_size=100)
+    found = (await At(network, LAKESIDE).call("intake", "PersonService/FindPeople", by_name)).people
+    assert here.patient_id in {each.patient_id for each in found}
+    asked = GetReferralRequest(referral_id=here.referral_id)
+    led = (await At(network, LAKESIDE).call("intake", "ReferralService/GetReferral", asked)).referral
+    assert (led.source, led.HasField("admitted_at")) == (REFERRAL_SOURCE_OTHER_PROGRAM, True)
 
 
 async def test_everything_that_crosses_is_audited_at_both_sites(sites_apart: Network) -> None:
