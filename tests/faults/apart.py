@@ -23,7 +23,7 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 _MOVING = "outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work, person_label, person_alias"
 _OWN = {
     "intake": (
-        "risk_flag, assessment, workup, content_pack, transfer, admission, hand_off_attempt, hand_off,"
+        "imported, risk_flag, assessment, workup, content_pack, transfer, admission, hand_off_attempt, hand_off,"
         " level_of_care_decision, level_of_care_suggestion, consent, party, family_member, referral, person_key,"
         " patient"
     ),
