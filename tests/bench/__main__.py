@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.bench import machine, report
 from tests.bench.figures import Findings
-from tests.bench.parts import calls, events, latency, many_sites, noisy_site, protections, rest
+from tests.bench.parts import calls, events, imports, latency, many_sites, noisy_site, protections, rest
 from tests.bench.stand import Stand
 from tests.data import REPOSITORY
 
@@ -23,6 +23,7 @@ PARTS = {
     "sites": many_sites.measure,
     "noisy": noisy_site.measure,
     "protections": protections.measure,
+    "imports": imports.measure,
 }
 RUNS = REPOSITORY / ".stepway"
 ROUNDS, SECONDS = 5, 2.5

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from tests.bench.callers import call
 from tests.bench.floor.alone import publish, pull, transact
+from tests.bench.importer import bare, imported
 from tests.data import REPOSITORY
 
 TASKS: dict[str, Callable[..., Awaitable[Any]]] = {
@@ -16,6 +17,8 @@ TASKS: dict[str, Callable[..., Awaitable[Any]]] = {
     "transact": transact,
     "publish": publish,
     "pull": pull,
+    "bare": bare,
+    "imported": imported,
 }
 
 

@@ -20,9 +20,13 @@ from tests.faults.observed import Row
 
 EASTBAY, WESTBAY = "eastbay", "westbay"  # sites of the intake apart, which no running consumer pulls for
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-_MOVING = "outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work, person_label"
+_MOVING = "outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work, person_label, person_alias"
 _OWN = {
-    "intake": "risk_flag, assessment, admission, level_of_care_decision, consent, family_member, referral, patient",
+    "intake": (
+        "imported, risk_flag, assessment, workup, content_pack, transfer, admission, hand_off_attempt, hand_off,"
+        " level_of_care_decision, level_of_care_suggestion, consent, party, family_member, referral, person_key,"
+        " patient"
+    ),
     "scheduling": "enrollment, track",
     "care": "treatment_plan",
     "family": "consent_link, patient, invitation, family_group",
@@ -79,7 +83,7 @@ async def made(platform: Platform) -> Apart:
     records = read_sites([REPOSITORY / "deploy" / "sites"])
     elsewhere = [replace(records[0], site=site) for site in (EASTBAY, WESTBAY)]
     for service in SERVICES:
-        await _make(apart, service, elsewhere if service == "intake" else records)
+        await _make(apart, service, [*records, *elsewhere] if service == "intake" else records)
     return apart
 
 

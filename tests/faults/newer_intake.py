@@ -5,8 +5,8 @@ from itertools import cycle
 from typing import Any
 
 from stepway_chassis.app import run
-from stepway_intake import wire
 from stepway_intake.app import APP
+from stepway_intake.wire import referrals as wire
 
 sources = cycle(os.environ["SAYS"].split(","))
 today = wire.referral_received

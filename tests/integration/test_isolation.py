@@ -20,8 +20,9 @@ from tests.waiting import until
 CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
 OWN_TABLES = {
     "intake": {
-        *("patient", "referral", "assessment", "risk_flag"),
-        *("level_of_care_decision", "family_member", "consent", "admission"),
+        *("patient", "person_key", "referral", "assessment", "workup", "content_pack", "risk_flag"),
+        *("level_of_care_suggestion", "level_of_care_decision", "hand_off", "hand_off_attempt"),
+        *("family_member", "consent", "admission", "party", "transfer", "imported"),
     },
     "scheduling": {"track", "enrollment"},
     "care": {"treatment_plan"},
@@ -30,7 +31,7 @@ OWN_TABLES = {
 }
 CHASSIS_TABLES = {
     *("event_head", "outbox", "outbox_blocked", "inbox", "delivery_failure", "dead_letter", "idempotency", "audit"),
-    *("person_label", "audit_seal"),
+    *("person_label", "person_alias", "audit_seal"),
 }
 SITE_DOES_NOT_LEAD = {
     "alembic_version_pkc",  # one row, of no site
@@ -68,24 +69,34 @@ CHASSIS_WRITES = {
     "dead_letter": "IUD",
     "idempotency": "IU",
     "audit": "I",
-    "person_label": "IU",
+    "person_label": "IUD",
+    "person_alias": "I",
     "work": "IUD",
 }
 APP_WRITES = {
     "intake": {
-        "patient": "I",
+        "patient": "IU",
+        "person_key": "ID",
         "referral": "IU",
-        "assessment": "I",
+        "assessment": "IU",
+        "workup": "IU",
+        "content_pack": "I",
         "risk_flag": "IU",
-        "level_of_care_decision": "I",
-        "family_member": "I",
+        "level_of_care_suggestion": "IU",
+        "level_of_care_decision": "IU",
+        "hand_off": "IU",
+        "hand_off_attempt": "I",
+        "family_member": "IU",
         "consent": "IU",
-        "admission": "I",
+        "admission": "IU",
+        "party": "IU",
+        "transfer": "IU",
+        "imported": "I",
     },
     "scheduling": {"track": "IU", "enrollment": "IU"},
-    "care": {"treatment_plan": "I"},
-    "family": {"consent_link": "IU", "patient": "IU", "family_group": "IU", "invitation": "I"},
-    "notifications": {"patient": "IU", "message": "IU", "escalation": "IU", "family_member": "IU"},
+    "care": {"treatment_plan": "IU"},
+    "family": {"consent_link": "IU", "patient": "IUD", "family_group": "IU", "invitation": "IU"},
+    "notifications": {"patient": "IUD", "message": "IU", "escalation": "IU", "family_member": "IU"},
 }
 every_database = pytest.mark.parametrize("service", SERVICES)
 every_role = pytest.mark.parametrize("role", ROLES)

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from stepway.intake.v1.risk_service_pb2 import AcknowledgeRiskFlagRequest
 from stepway.notifications.v1.escalation_service_pb2 import (
     AcknowledgeEscalationRequest,
     ListEscalationsRequest,
@@ -171,3 +172,72 @@ async def test_a_page_goes_out_with_nats_stopped_and_the_event_changes_nothing_l
 
     await until(heard)
     assert len(network.rows("notifications", f"SELECT 1 AS one FROM escalation WHERE risk_flag_id = '{flag}'")) == 1
+
+
+async def test_with_notifications_away_the_sites_emergency_address_is_written_to_once_and_paged_later(
+    stairside: Network,
+) -> None:
+    address = f"lead-{uuid4().hex}@example.org"
+    site = await _with_emergency_address(stairside, address)
+    notifications = stairside.platform.process("notifications")
+    notifications.stop()
+    try:
+        flag = await in_danger(stairside, site)
+
+        async def warned() -> Any:
+            return stairside.rows("intake", f"SELECT 1 FROM risk_flag WHERE id = '{flag}' AND fallback_at IS NOT NULL")
+
+        await until(warned)
+        (mail,) = _mails_to(stairside, address)
+    finally:
+        notifications.start()
+    assert "Somebody needs you now" in mail
+    assert not any(word in mail for word in ("Quillan", "Vexmoor", "risk", "suicid", "patient"))
+
+    async def paged() -> Any:
+        return stairside.rows("intake", f"SELECT 1 FROM risk_flag WHERE id = '{flag}' AND paged_at IS NOT NULL")
+
+    await until(paged, within=40)
+    assert len(_mails_to(stairside, address)) == 1
+
+
+async def test_a_warning_that_no_mailbox_takes_is_sent_again_until_one_does(stairside: Network) -> None:
+    address = f"lead-{uuid4().hex}@example.org"
+    site = await _with_emergency_address(stairside, "busy@example.org", on_call="busy@example.org")
+    flag = await in_danger(stairside, site)
+    escalated = f"SELECT 1 FROM escalation WHERE risk_flag_id = '{flag}'"
+
+    async def asked() -> Any:
+        return stairside.rows("notifications", escalated)
+
+    await until(asked)
+    await _with_emergency_address(stairside, address, on_call="busy@example.org", revision=1000)
+
+    async def warned() -> Any:
+        return stairside.rows("intake", f"SELECT 1 FROM risk_flag WHERE id = '{flag}' AND fallback_at IS NOT NULL")
+
+    await until(warned)
+    assert len(_mails_to(stairside, address)) == 1
+    await At(stairside, site).call("intake", "RiskService/AcknowledgeRiskFlag", _taken(flag))
+
+
+def _taken(flag: str) -> AcknowledgeRiskFlagRequest:
+    return AcknowledgeRiskFlagRequest(request_id=str(uuid4()), risk_flag_id=flag)
+
+
+async def _with_emergency_address(network: Network, address: str, *, on_call: str = "", revision: int = 1) -> str:
+    """A site of its own, by its pager's address."""
+    northside = read_sites([REPOSITORY / "deploy" / "sites" / "1-northside.yaml"])[0]
+    site = "hillside" if on_call else "brookside"
+    settings = {**northside.settings, "emergency_email": address}
+    if on_call:
+        settings["on_call"] = [{"clinician": FIRST, "email": on_call}]
+    record = replace(northside, site=site, settings=settings, revision=revision)
+    for service in network.platform.services:
+        await apply(network.platform.database_url(service, "registrar"), [record])
+    return site
+
+
+def _mails_to(network: Network, address: str) -> list[str]:
+    mails = [mail.read_text() for mail in sorted(network.platform.mails.glob("*.eml"))]
+    return [mail for mail in mails if f"Delivered-To: {address}\n" in mail]

@@ -152,9 +152,16 @@ async def _name(network: Network, site: str, referral: Referral, kin: RelatedPer
         purpose=PURPOSE,
         signed_at=to_proto(now),
         expires_at=to_proto(now + timedelta(days=180)),
+        signer=consent_pb2.CONSENT_SIGNER_PATIENT_AND_GUARDIAN if _may_be_minor(referral, now) else None,
+        signer_name=kin.family_name,
     )
     answer = await network.caller(site, "front_desk").call(GRANT, request, site=site)
     return Named(site, answer.consent)
+
+
+def _may_be_minor(referral: Referral, now: datetime) -> bool:
+    year = referral.person.birth_date[:4]
+    return bool(year) and now.year - int(year) <= 18
 
 
 async def _admit(network: Network, site: str, referral: Referral) -> tuple[str, Admission]:

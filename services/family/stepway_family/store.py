@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Uuid,
     and_,
+    delete,
     exists,
     false,
     func,
@@ -102,6 +103,16 @@ async def keep_admission(tx: Tx, patient_id: UUID, origin: Origin) -> None:
             where=(row.excluded.at < patient.c.at),
         )
     )
+
+
+async def move_patient(tx: Tx, gone: UUID, kept: UUID) -> None:
+    """What links somebody's family to them, to whom they are by now; of two admissions the first."""
+    for table in (consent_link, invitation):
+        theirs = (table.c.site == tx.site.name, table.c.patient_id == gone)
+        await tx.execute(update(table).where(*theirs).values(patient_id=kept))
+    went = await tx.execute(delete(patient).where(records.one(tx, patient, gone)).returning(patient))
+    if (row := went.mappings().first()) is not None:
+        await keep_admission(tx, kept, records.read(Origin, row))
 
 
 async def _keep(tx: Tx, table: Table, id: UUID, told: dict[str, object]) -> None:

@@ -24,11 +24,12 @@ async def raise_once(
     tx: Tx, risk_flag_id: UUID, patient_id: UUID, *, label: str, trace_context: Mapping[str, str]
 ) -> None:
     """The first word about a flag, an event or a call, pages the first on the ladder; every other finds it done."""
+    patient_id = await labels.keep(tx, patient_id, label)
+    tx.concerns(patient_id)
     policy = policy_of(tx.site.settings, tx.site.zone)
     escalation, page = escalations.begin(
         policy, risk_flag_id=risk_flag_id, patient_id=patient_id, new_id=partial(uuid7, tx.now), now=tx.now
     )
-    await labels.keep(tx, patient_id, label)
     await store.know_patient(tx, patient_id)
     if await store.add_escalation(tx, escalation, trace_context):
         await _send(tx, page, escalation.next_page_at, trace_context)

@@ -17,7 +17,7 @@ from stepway.notifications.v1.message_service_pb2 import (
     StopMessagesRequest,
     StopMessagesResponse,
 )
-from stepway_chassis import labels, outbox
+from stepway_chassis import labels, merges, outbox
 from stepway_chassis.database import Database
 from stepway_chassis.pages import page_of
 from stepway_chassis.telemetry import Telemetry
@@ -54,7 +54,7 @@ class MessageService:
             member_id = UUID(request.family_member_id)
             tx.concerns(await store.stop_family_member(tx, member_id), held_by=str(member_id))
             return StopMessagesResponse(withheld=await store.withhold_from_family_member(tx, member_id))
-        patient_id = await store.stop_patient(tx, UUID(request.patient_id))
+        patient_id = await store.stop_patient(tx, await merges.current(tx, UUID(request.patient_id)))
         tx.concerns(patient_id)
         return StopMessagesResponse(withheld=await store.withhold_from_patient(tx, patient_id))
 
@@ -71,7 +71,6 @@ class EscalationService:
 
     async def _raise(self, tx: Tx, request: RaiseEscalationRequest) -> RaiseEscalationResponse:
         patient_id, flag_id = UUID(request.patient_id), UUID(request.risk_flag_id)
-        tx.concerns(patient_id)
         tx.correlation = request.referral_id
         label, context = wire.label(request.label), self._telemetry.inject()
         await escalating.raise_once(tx, flag_id, patient_id, label=label, trace_context=context)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     case,
+    delete,
     func,
     or_,
     select,
@@ -95,6 +96,18 @@ async def know_patient(tx: Tx, id: UUID) -> None:
 async def know_family_member(tx: Tx, id: UUID, patient_id: UUID) -> None:
     row = insert(family_member).values(site=tx.site.name, id=id, patient_id=patient_id)
     await tx.execute(row.on_conflict_do_nothing())
+
+
+async def move_patient(tx: Tx, gone: UUID, kept: UUID) -> None:
+    """What was written about somebody, to whom they are by now; who has wanted no messages wants none."""
+    await know_patient(tx, kept)
+    for table in (message, escalation, family_member):
+        theirs = (table.c.site == tx.site.name, table.c.patient_id == gone)
+        await tx.execute(update(table).where(*theirs).values(patient_id=kept))
+    went = await tx.execute(delete(patient).where(records.one(tx, patient, gone)).returning(patient.c.stopped_at))
+    if (row := went.first()) is not None:
+        earlier = func.least(patient.c.stopped_at, row.stopped_at)
+        await tx.execute(update(patient).where(records.one(tx, patient, kept)).values(stopped_at=earlier))
 
 
 async def stop_patient(tx: Tx, id: UUID) -> UUID:

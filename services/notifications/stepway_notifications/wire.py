@@ -89,6 +89,13 @@ def referred_patient(event: Event) -> UUID:
     return UUID(event.message.patient_id)
 
 
+def merged(event: Event) -> tuple[UUID, UUID]:
+    """Whose records went, and into whose."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.PatientMerged)
+    return UUID(message.merged_patient_id), UUID(message.patient_id)
+
+
 def risk(event: Event) -> tuple[UUID, UUID]:
     """Which flag, of which patient."""
     assert isinstance(event.message, intake_events_pb2.RiskFlagged)
@@ -110,11 +117,12 @@ def invited(event: Event) -> tuple[UUID, UUID, datetime]:
     return UUID(message.family_member_id), UUID(message.patient_id), starts_at
 
 
-def revoked(event: Event) -> tuple[UUID, UUID]:
-    """Of which patient, for whom."""
+def revoked(event: Event) -> tuple[UUID, UUID | None]:
+    """Of which patient, for which family member, if it was for one."""
     message = event.message
     assert isinstance(message, intake_events_pb2.ConsentRevoked)
-    return UUID(message.patient_id), UUID(message.family_member_id)
+    member = UUID(message.family_member_id) if message.family_member_id else None
+    return UUID(message.patient_id), member
 
 
 def escalation_advanced(climbed: Escalation, at: datetime) -> events_pb2.EscalationAdvanced:

@@ -1,17 +1,18 @@
 """What scheduling does when it hears of something."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from stepway.intake.v1.admission_service_pb2 import GetAdmissionRequest
-from stepway.intake.v1.events_pb2 import PatientAdmitted
-from stepway_chassis import labels
+from stepway.intake.v1.events_pb2 import PatientAdmitted, PatientMerged
+from stepway_chassis import labels, merges
 from stepway_chassis.deliveries import Handler
 from stepway_chassis.events import Event
 from stepway_chassis.ids import uuid7
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.transaction import Tx
-from stepway_scheduling import domain, seating, wire
+from stepway_scheduling import domain, seating, store, wire
 from stepway_scheduling.domain import Admission
 
 
@@ -24,6 +25,12 @@ def handlers(peers: Peers) -> list[Handler[Any]]:
             apply=seat_patient,
             commutative="adds one enrolment per admission; who comes first takes the seat, how many sit is the same",
         ),
+        Handler(
+            name="follow_seated_patient",
+            event=PatientMerged,
+            apply=follow_patient,
+            commutative="keeps who has become whom; what comes later for the former is the latter's as well",
+        ),
     ]
 
 
@@ -35,6 +42,16 @@ async def fetch_admission(peers: Peers, event: Event) -> Admission:
 
 async def seat_patient(tx: Tx, event: Event, admission: Admission) -> None:
     """Give a seat to somebody who was admitted, or a place in the line."""
-    tx.concerns(admission.patient_id)
-    await labels.keep(tx, admission.patient_id, event.label)
-    await seating.enrol(tx, domain.queue(admission, id=uuid7(tx.now)))
+    patient_id = await labels.keep(tx, admission.patient_id, event.label)
+    tx.concerns(patient_id)
+    await seating.enrol(tx, domain.queue(replace(admission, patient_id=patient_id), id=uuid7(tx.now)))
+
+
+async def follow_patient(tx: Tx, event: Event, _: None) -> None:
+    """The seats and places in the line of somebody who is another patient by now."""
+    gone, into = wire.merged(event)
+    kept = await merges.merge(tx, gone, into, at=event.time)
+    tx.concerns(gone, kept)
+    await labels.keep(tx, kept, event.label)
+    await store.hold_line(tx)
+    await store.move_enrollments(tx, gone, kept)

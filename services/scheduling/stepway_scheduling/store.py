@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Column, Integer, MetaData, RowMapping, Text, Uuid, select, text
+from sqlalchemy import ARRAY, Column, Integer, MetaData, RowMapping, Text, Uuid, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from stepway_chassis import records
@@ -110,6 +110,12 @@ async def add_enrollment(tx: Tx, queued: Enrollment) -> bool:
 
 async def save_enrollment(tx: Tx, changed: Enrollment) -> None:
     await records.save(tx, enrollment, changed, "status", "track_id", "confirmed_at", "ended_at")
+
+
+async def move_enrollments(tx: Tx, gone: UUID, kept: UUID) -> None:
+    """To whom a patient is by now."""
+    theirs = (enrollment.c.site == tx.site.name, enrollment.c.patient_id == gone)
+    await tx.execute(update(enrollment).where(*theirs).values(patient_id=kept))
 
 
 async def find_enrollment(tx: Tx, id: UUID) -> Enrollment:

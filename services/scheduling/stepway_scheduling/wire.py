@@ -63,6 +63,13 @@ def admitted(event: Event) -> UUID:
     return UUID(event.message.admission_id)
 
 
+def merged(event: Event) -> tuple[UUID, UUID]:
+    """Whose records went, and into whose."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.PatientMerged)
+    return UUID(message.merged_patient_id), UUID(message.patient_id)
+
+
 def admission(found: admission_pb2.Admission) -> Admission:
     return Admission(
         id=UUID(found.id),
