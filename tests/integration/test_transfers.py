@@ -20,6 +20,7 @@ from stepway.intake.v1.consent_service_pb2 import RevokeConsentRequest
 from stepway.intake.v1.person_service_pb2 import FindPeopleRequest
 from stepway.intake.v1.referral_pb2 import REFERRAL_SOURCE_OTHER_PROGRAM
 from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
+from stepway.scheduling.v1.track_pb2 import DAYPART_EVENING, DAYPART_MORNING, DAYPART_WEEKEND
 from stepway_chassis.errors import Conflict, NotFound, TimedOut, Unavailable
 from stepway_cli import moves, sites
 from stepway_cli.bring_up import bring_up
@@ -28,7 +29,7 @@ from stepway_cli.local.platform import Platform
 from stepway_cli.sites import read_sites
 from stepway_cli.spreading import spread
 from tests.calls import service_token
-from tests.cases import At, a_consent, a_decision, an_admission
+from tests.cases import At, a_consent, a_decision, a_track, an_admission
 from tests.conftest import OVERRIDES
 from tests.data import REPOSITORY
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
@@ -80,13 +81,13 @@ class Somebody:
     consent: str
 
 
-async def somebody(network: Network, **changes: Any) -> Somebody:
+async def somebody(network: Network, *, comes: int = DAYPART_MORNING, **changes: Any) -> Somebody:
     at = At(network, NORTHSIDE)
     person = {"given_name": "Quillan", "family_name": NAME, "birth_date": "1990-04-01"}
     referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral(person=person))).referral
     await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, [0] * 9))
     await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
-    admission = an_admission(referral.id, course=COURSE)
+    admission = an_admission(referral.id, course=COURSE, availability=[comes])
     admitted = (await at.call("intake", "AdmissionService/AdmitPatient", admission)).admission
     given = {
         "recipient_site": LAKESIDE,
@@ -185,6 +186,59 @@ async def test_a_patient_is_offered_accepted_imported_and_closed(sites_apart: Ne
     asked = GetReferralRequest(referral_id=here.referral_id)
     led = (await At(network, LAKESIDE).call("intake", "ReferralService/GetReferral", asked)).referral
     assert (led.source, led.HasField("admitted_at")) == (REFERRAL_SOURCE_OTHER_PROGRAM, True)
+
+
+def seat(network: Network, who: Somebody) -> str:
+    rows = network.rows("scheduling", f"SELECT status FROM enrollment WHERE admission_id = '{who.admission}'")
+    return rows[0]["status"] if rows else ""
+
+
+async def sits(network: Network, who: Somebody, status: str) -> None:
+    async def look() -> bool:
+        return seat(network, who) == status
+
+    await until(look)
+
+
+async def a_seat(network: Network, daypart: int) -> None:
+    track = a_track(daypart=daypart, seats=1)
+    await At(network, NORTHSIDE).call("scheduling", "TrackService/CreateTrack", track, role="site_lead")
+
+
+async def handed_over(network: Network, who: Somebody) -> None:
+    transfer = await offer(network, who)
+    await stands(network, transfer, "offered", "offered")
+    await decide(network, "Accept", transfer, LAKESIDE)
+    await is_handed_over(network, who, transfer)
+
+
+async def test_the_seat_of_whoever_is_handed_over_goes_to_the_first_in_line(sites_apart: Network) -> None:
+    network = sites_apart
+    await a_seat(network, DAYPART_WEEKEND)
+    goes = await somebody(network, comes=DAYPART_WEEKEND)
+    await sits(network, goes, "confirmed")
+    waits = await somebody(network, comes=DAYPART_WEEKEND)
+    await sits(network, waits, "waitlisted")
+    await handed_over(network, goes)
+    await sits(network, goes, "ended")
+    assert seat(network, waits) == "confirmed"
+    said = "SELECT 1 FROM outbox WHERE subject LIKE '%.enrollment_ended' AND headers->>'ce-correlationid' = '{}'"
+    referral = network.rows("intake", f"SELECT referral_id FROM admission WHERE id = '{goes.admission}'")[0]
+    assert len(network.rows("scheduling", said.format(referral["referral_id"]))) == 1
+
+
+async def test_whoever_is_gone_before_scheduling_hears_that_they_came_takes_nobodys_seat(sites_apart: Network) -> None:
+    network, scheduling = sites_apart, sites_apart.platform.process("scheduling")
+    await a_seat(network, DAYPART_EVENING)
+    scheduling.pause()
+    try:
+        goes = await somebody(network, comes=DAYPART_EVENING)
+        await handed_over(network, goes)
+    finally:
+        scheduling.resume()
+    await sits(network, goes, "ended")
+    comes = await somebody(network, comes=DAYPART_EVENING)
+    await sits(network, comes, "confirmed")
 
 
 async def test_everything_that_crosses_is_audited_at_both_sites(sites_apart: Network) -> None:

@@ -129,6 +129,13 @@ async def lock_enrollment(tx: Tx, id: UUID) -> tuple[Enrollment, str]:
     return records.read(Enrollment, row), row["correlation"]
 
 
+async def lock_enrollment_of(tx: Tx, admission_id: UUID) -> Enrollment:
+    """The one that an admission has led to."""
+    theirs = (enrollment.c.site == tx.site.name, enrollment.c.admission_id == admission_id)
+    row = (await tx.execute(select(enrollment).where(*theirs).with_for_update())).mappings().one()
+    return records.read(Enrollment, row)
+
+
 def _there(tx: Tx, row: RowMapping | None) -> RowMapping:
     if row is None or not tx.reaches(row["patient_id"]):
         raise NotFound("ENROLLMENT_NOT_FOUND", "There is no such enrolment at this site.", field="enrollment_id")
