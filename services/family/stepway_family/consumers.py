@@ -1,12 +1,21 @@
 """What family does when it hears of something: it writes down the fact, and the loop draws the conclusion."""
 
-from stepway.intake.v1.events_pb2 import ConsentGranted, ConsentRevoked, PatientAdmitted, PatientMerged
+from stepway.intake.v1.events_pb2 import (
+    ConsentExpired,
+    ConsentGranted,
+    ConsentRevoked,
+    ConsentSuperseded,
+    PatientAdmitted,
+    PatientMerged,
+)
 from stepway_chassis import labels, loops, merges
 from stepway_chassis.deliveries import Handler
 from stepway_chassis.events import Event
 from stepway_chassis.transaction import Tx
 from stepway_family import store, wire
 from stepway_family.inviting import LOOP
+
+_ENDED = "writes that a consent has ended, whether or not the grant was heard of"
 
 
 def handlers() -> list[Handler[None]]:
@@ -15,13 +24,15 @@ def handlers() -> list[Handler[None]]:
             name="note_consent",
             event=ConsentGranted,
             apply=note_consent,
-            commutative="writes what a grant says of its consent, beside what a revocation says of it",
+            commutative="writes what a grant says of its consent, beside what its end says of it",
         ),
-        Handler(
-            name="end_consent",
-            event=ConsentRevoked,
-            apply=end_consent,
-            commutative="writes what a revocation says of its consent, whether or not the grant was heard of",
+        *(
+            Handler(name=name, event=event, apply=end_consent, commutative=_ENDED)
+            for name, event in (
+                ("end_consent", ConsentRevoked),
+                ("expire_consent", ConsentExpired),
+                ("replace_consent", ConsentSuperseded),
+            )
         ),
         Handler(
             name="note_admission",
@@ -56,7 +67,7 @@ async def end_consent(tx: Tx, event: Event, _: None) -> None:
     tx.concerns(patient_id)
     if family_member_id is None:
         return
-    await store.keep_revocation(tx, consent_id, patient_id, family_member_id, wire.origin(event))
+    await store.keep_end(tx, consent_id, patient_id, family_member_id, wire.origin(event))
 
 
 async def note_admission(tx: Tx, event: Event, _: None) -> None:

@@ -81,13 +81,13 @@ _TAKE_SEAT = text(
 
 
 async def keep_grant(tx: Tx, consent: UUID, patient_id: UUID, member: UUID, origin: Origin) -> None:
-    """What a grant says of its consent; a revocation that was heard of before stays."""
+    """What a grant says of its consent; an end that was heard of before stays."""
     told = {"patient_id": patient_id, "family_member_id": member, "granted": origin.at, **asdict(origin)}
     await _keep(tx, consent_link, consent, told)
 
 
-async def keep_revocation(tx: Tx, consent: UUID, patient_id: UUID, member: UUID, origin: Origin) -> None:
-    """What a revocation says of its consent, whether or not its grant was heard of."""
+async def keep_end(tx: Tx, consent: UUID, patient_id: UUID, member: UUID, origin: Origin) -> None:
+    """That a consent has ended, in whichever way, whether or not its grant was heard of."""
     told = {"patient_id": patient_id, "family_member_id": member, "revoked": origin.at}
     await _keep(tx, consent_link, consent, told)
 

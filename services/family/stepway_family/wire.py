@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from stepway.family.v1 import events_pb2, family_group_pb2, family_group_service_pb2, invitation_pb2
@@ -43,9 +44,8 @@ def origin(event: Event) -> Origin:
 
 
 def consent(event: Event) -> tuple[UUID, UUID, UUID | None]:
-    """Which consent, of which patient, for which family member, if it is for one."""
-    message = event.message
-    assert isinstance(message, intake_events_pb2.ConsentGranted | intake_events_pb2.ConsentRevoked)
+    """Which consent, of which patient, for which family member, if it is for one: granted or ended."""
+    message: Any = event.message
     return UUID(message.consent_id), UUID(message.patient_id), _id(message.family_member_id)
 
 

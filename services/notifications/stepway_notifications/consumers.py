@@ -8,7 +8,14 @@ from uuid import UUID
 from stepway.family.v1.events_pb2 import FamilyMemberInvited
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.consent_service_pb2 import GetFamilyMemberContactRequest
-from stepway.intake.v1.events_pb2 import ConsentRevoked, PatientMerged, ReferralReceived, RiskFlagged
+from stepway.intake.v1.events_pb2 import (
+    ConsentExpired,
+    ConsentRevoked,
+    ConsentSuperseded,
+    PatientMerged,
+    ReferralReceived,
+    RiskFlagged,
+)
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest
 from stepway.scheduling.v1.enrollment_service_pb2 import GetEnrollmentRequest
 from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed, EnrollmentWaitlisted
@@ -29,6 +36,7 @@ from stepway_notifications.sending import loop_of
 _PATIENT = "stepway.intake.v1.ReferralService/GetPatientContact"
 _FAMILY_MEMBER = "stepway.intake.v1.ConsentService/GetFamilyMemberContact"
 _ENROLLMENT = "stepway.scheduling.v1.EnrollmentService/GetEnrollment"
+_UNCOVERED = "a hint: withholds what intake says no consent covers; what is added later is asked about then"
 Standing = tuple[Template | None, list[Contact]]
 
 
@@ -68,12 +76,19 @@ def handlers(peers: Peers) -> list[Handler[Any]]:
             apply=invite_family_member,
             commutative="adds messages under its own event; each is asked about again before it goes",
         ),
-        Handler(
-            name="withhold_messages",
-            event=ConsentRevoked,
-            fetch=partial(fetch_consent, peers),
-            apply=withhold_messages,
-            commutative="a hint: withholds what intake says no consent covers; what is added later is asked about then",
+        *(
+            Handler(
+                name=name,
+                event=event,
+                fetch=partial(fetch_consent, peers),
+                apply=withhold_messages,
+                commutative=_UNCOVERED,
+            )
+            for name, event in (
+                ("withhold_messages", ConsentRevoked),
+                ("withhold_expired", ConsentExpired),
+                ("withhold_superseded", ConsentSuperseded),
+            )
         ),
         Handler(
             name="follow_messaged_patient",
@@ -173,13 +188,13 @@ async def invite_family_member(tx: Tx, event: Event, contacts: list[Contact]) ->
 
 
 async def fetch_consent(peers: Peers, event: Event) -> Answers:
-    patient_id, member_id = wire.revoked(event)
+    patient_id, member_id = wire.consent_ended(event)
     return await consents.may_know_schedule(peers, [(patient_id, member_id)] if member_id else [], site=event.site)
 
 
 async def withhold_messages(tx: Tx, event: Event, answers: Answers) -> None:
     """Tidy up at once what would be withheld when its time comes, unless another consent still covers it."""
-    patient_id, member_id = wire.revoked(event)
+    patient_id, member_id = wire.consent_ended(event)
     patient_id = await labels.keep(tx, patient_id, event.label)
     tx.concerns(patient_id)
     if member_id and not all(answers.granted):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from stepway.family.v1 import events_pb2 as family_events_pb2
@@ -117,10 +118,9 @@ def invited(event: Event) -> tuple[UUID, UUID, datetime]:
     return UUID(message.family_member_id), UUID(message.patient_id), starts_at
 
 
-def revoked(event: Event) -> tuple[UUID, UUID | None]:
+def consent_ended(event: Event) -> tuple[UUID, UUID | None]:
     """Of which patient, for which family member, if it was for one."""
-    message = event.message
-    assert isinstance(message, intake_events_pb2.ConsentRevoked)
+    message: Any = event.message
     member = UUID(message.family_member_id) if message.family_member_id else None
     return UUID(message.patient_id), member
 
