@@ -27,7 +27,7 @@ OWN_TABLES = {
     "scheduling": {"track", "enrollment"},
     "care": {"treatment_plan"},
     "family": {"consent_link", "patient", "family_group", "invitation"},
-    "notifications": {"patient", "message", "escalation", "family_member"},
+    "notifications": {"patient", "message", "escalation", "family_member", "taken_flag"},
 }
 CHASSIS_TABLES = {
     *("event_head", "outbox", "outbox_blocked", "inbox", "delivery_failure", "dead_letter", "idempotency", "audit"),

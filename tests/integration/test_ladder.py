@@ -23,8 +23,9 @@ from tests.network import NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
 SITE = "stairside"
-FIRST, SECOND = "staff-2041", "staff-2088"
+FIRST, SECOND, THIRD = "staff-2041", "staff-2088", "staff-3000"
 ESCALATIONS = "stepway.notifications.v1.EscalationService"
+RISK = "stepway.intake.v1.RiskService"
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,51 @@ async def test_twenty_calls_and_an_event_about_one_flag_make_one_escalation_and_
     assert network.rows("notifications", f"SELECT id FROM escalation WHERE risk_flag_id = '{flag}'") == [{"id": id}]
     pages = network.rows("notifications", f"SELECT 1 AS one FROM message WHERE escalation_id = '{id}'")
     assert len(pages) == 1
+
+
+async def test_whoever_takes_the_flag_in_intake_stops_its_page_and_hears_no_echo(stairside: Network) -> None:
+    flag = await in_danger(stairside)
+    await until(lambda: page(stairside, flag, SECOND))
+    await stairside.call(f"{RISK}/AcknowledgeRiskFlag", _taken(flag), role="clinician", subject=THIRD, site=SITE)
+    escalation = await until(lambda: _rests(stairside, flag))
+    assert (escalation["acknowledged_by"], escalation["next_page_at"]) == (THIRD, None)
+    queued = f"SELECT 1 FROM message WHERE escalation_id = '{escalation['id']}' AND status = 'queued'"
+    assert stairside.rows("notifications", queued) == []
+    echo = f"SELECT event_id FROM outbox WHERE aggregate_id = '{escalation['id']}' AND subject LIKE '%acknowledged'"
+    (said,) = stairside.rows("notifications", echo)
+
+    async def heard() -> Any:
+        return stairside.rows("intake", f"SELECT 1 FROM inbox WHERE event_id = '{said['event_id']}'")
+
+    await until(heard)
+    announced = f"SELECT 1 AS one FROM outbox WHERE aggregate_id = '{flag}' AND subject LIKE '%risk_flag_acknowledged'"
+    assert len(stairside.rows("intake", announced)) == 1
+
+
+async def test_a_page_that_is_heard_of_after_its_flag_was_taken_goes_to_nobody(stairside: Network) -> None:
+    """Of a flag that asks for a review, so that nothing but this call asks for a page."""
+    at = At(stairside, SITE)
+    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
+    answers = phq_9(referral.id, [1] * 8 + [None])
+    flag = (await at.call("intake", "AssessmentService/RecordAssessment", answers)).risk_flag_id
+    await stairside.call(f"{RISK}/AcknowledgeRiskFlag", _taken(flag), role="clinician", subject=THIRD, site=SITE)
+
+    async def heard() -> Any:
+        return stairside.rows("notifications", f"SELECT 1 FROM taken_flag WHERE id = '{flag}'")
+
+    await until(heard)
+    about = {"risk_flag_id": flag, "patient_id": referral.patient_id, "referral_id": referral.id}
+    request = RaiseEscalationRequest(request_id=str(uuid4()), **about)
+    intake = stairside.holding(service_token(stairside, "intake"))
+    raised = (await intake.call(f"{ESCALATIONS}/RaiseEscalation", request, site=SITE)).escalation
+    assert raised.acknowledged_by == THIRD
+    pages = stairside.rows("notifications", f"SELECT status FROM message WHERE escalation_id = '{raised.id}'")
+    assert pages == [{"status": "expired"}]
+
+
+async def _rests(network: Network, flag: str) -> Any:
+    taken = f"SELECT * FROM escalation WHERE risk_flag_id = '{flag}' AND acknowledged_at IS NOT NULL"
+    return next(iter(network.rows("notifications", taken)), None)
 
 
 async def test_nobody_but_intake_raises_an_escalation(network: Network) -> None:

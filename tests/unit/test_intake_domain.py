@@ -168,7 +168,7 @@ def test_answers_that_the_instrument_does_not_have_are_refused(answers: dict[int
 def test_a_flag_that_is_acknowledged_says_by_whom_and_when() -> None:
     taken, said = acknowledge(a_flag(disposed_within=HOUR), by="staff-2041", at=NOON)
     assert (taken.acknowledged_by, taken.acknowledged_at, taken.due_at) == ("staff-2041", NOON, NOON + HOUR)
-    assert said == Acknowledged(FLAG, PATIENT, NOON)
+    assert said == Acknowledged(FLAG, PATIENT, "staff-2041", NOON)
 
 
 acknowledgements = st.tuples(

@@ -14,6 +14,7 @@ from stepway.intake.v1.events_pb2 import (
     ConsentSuperseded,
     PatientMerged,
     ReferralReceived,
+    RiskFlagAcknowledged,
     RiskFlagged,
 )
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest
@@ -53,7 +54,13 @@ def handlers(peers: Peers) -> list[Handler[Any]]:
             name="page_clinician",
             event=RiskFlagged,
             apply=page_clinician,
-            commutative="adds one escalation per risk flag, and the highest label is kept",
+            commutative="adds one escalation per risk flag, taken if the flag is, and the highest label is kept",
+        ),
+        Handler(
+            name="rest_clinician",
+            event=RiskFlagAcknowledged,
+            apply=rest_clinician,
+            commutative="keeps who has taken a flag; a page that is heard of later is taken from the first",
         ),
         Handler(
             name="confirm_enrollment",
@@ -156,6 +163,13 @@ async def page_clinician(tx: Tx, event: Event, _: None) -> None:
     """Page whoever is on call about a sign of danger, unless intake has asked for it already."""
     risk_flag_id, patient_id = wire.risk(event)
     await escalating.raise_once(tx, risk_flag_id, patient_id, label=event.label, trace_context=event.context)
+
+
+async def rest_clinician(tx: Tx, event: Event, _: None) -> None:
+    """Page nobody any more about a sign of danger that somebody has taken without having been asked by a page."""
+    taken, patient_id = wire.taken(event)
+    tx.concerns(await labels.keep(tx, patient_id, event.label))
+    await escalating.rest(tx, taken)
 
 
 async def fetch_family_contacts(peers: Peers, event: Event) -> list[Contact]:

@@ -17,13 +17,12 @@ from stepway.notifications.v1.message_service_pb2 import (
     StopMessagesRequest,
     StopMessagesResponse,
 )
-from stepway_chassis import labels, merges, outbox
+from stepway_chassis import merges
 from stepway_chassis.database import Database
 from stepway_chassis.pages import page_of
 from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
 from stepway_notifications import escalating, store, wire
-from stepway_notifications.domain import escalations
 from stepway_notifications.domain.escalations import Escalation
 from stepway_notifications.domain.messages import USE_WITHIN
 
@@ -95,12 +94,8 @@ class EscalationService:
     async def _acknowledge(self, tx: Tx, request: AcknowledgeEscalationRequest) -> AcknowledgeEscalationResponse:
         escalation, tx.correlation = await store.lock_escalation(tx, UUID(request.escalation_id))
         tx.concerns(escalation.patient_id, held_by=_held_by(tx, escalation))
-        escalation = escalations.acknowledge(escalation, by=tx.caller.subject, at=tx.now)
-        await store.save_escalation(tx, escalation)
-        await store.call_off_pages(tx, escalation.id)
-        label = await labels.of(tx, escalation.patient_id)
-        await outbox.append(tx, wire.escalation_acknowledged(escalation), label=label)
-        return AcknowledgeEscalationResponse(escalation=wire.escalation(escalation))
+        ended = await escalating.end(tx, escalation, by=tx.caller.subject, at=tx.now)
+        return AcknowledgeEscalationResponse(escalation=wire.escalation(ended))
 
 
 def _held_by(tx: Tx, escalation: Escalation) -> str:

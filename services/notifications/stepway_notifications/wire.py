@@ -14,7 +14,7 @@ from stepway.scheduling.v1 import enrollment_pb2
 from stepway.scheduling.v1 import events_pb2 as scheduling_events_pb2
 from stepway_chassis.events import Event
 from stepway_chassis.times import from_proto, to_proto
-from stepway_notifications.domain.escalations import Escalation
+from stepway_notifications.domain.escalations import Escalation, Taken
 from stepway_notifications.domain.messages import Channel, Contact, Message, Status
 from stepway_notifications.domain.words import Template
 
@@ -101,6 +101,14 @@ def risk(event: Event) -> tuple[UUID, UUID]:
     """Which flag, of which patient."""
     assert isinstance(event.message, intake_events_pb2.RiskFlagged)
     return UUID(event.message.risk_flag_id), UUID(event.message.patient_id)
+
+
+def taken(event: Event) -> tuple[Taken, UUID]:
+    """Who has taken which flag, of which patient."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.RiskFlagAcknowledged)
+    at = from_proto(message.acknowledged_at, field="acknowledged_at")
+    return Taken(UUID(message.risk_flag_id), message.acknowledged_by, at), UUID(message.patient_id)
 
 
 def enrolled(event: Event) -> tuple[UUID, UUID]:

@@ -80,6 +80,7 @@ class RiskFlag:
 class Acknowledged:
     flag_id: UUID
     patient_id: UUID
+    by: str
     at: datetime
 
 
@@ -115,7 +116,7 @@ def acknowledge(flag: RiskFlag, *, by: str, at: datetime) -> tuple[RiskFlag, Ack
     if flag.acknowledged_at is not None and (flag.acknowledged_at, flag.acknowledged_by or "") <= (at, by):
         return flag, None
     taken = replace(flag, acknowledged_at=at, acknowledged_by=by, due_at=at + flag.disposed_within)
-    return taken, Acknowledged(flag.id, flag.patient_id, at) if flag.acknowledged_at is None else None
+    return taken, Acknowledged(flag.id, flag.patient_id, by, at) if flag.acknowledged_at is None else None
 
 
 def take(flag: RiskFlag, *, by: str, at: datetime) -> tuple[RiskFlag, Acknowledged]:
@@ -123,7 +124,7 @@ def take(flag: RiskFlag, *, by: str, at: datetime) -> tuple[RiskFlag, Acknowledg
     if flag.acknowledged_at is not None:
         raise Conflict("RISK_FLAG_ALREADY_ACKNOWLEDGED", "Somebody has taken it; the flag says who.")
     taken = replace(flag, acknowledged_at=at, acknowledged_by=by, due_at=at + flag.disposed_within)
-    return taken, Acknowledged(flag.id, flag.patient_id, at)
+    return taken, Acknowledged(flag.id, flag.patient_id, by, at)
 
 
 def dispose(flag: RiskFlag, disposition: Disposition, note: str, *, by: str, at: datetime) -> tuple[RiskFlag, Disposed]:

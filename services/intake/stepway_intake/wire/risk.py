@@ -59,7 +59,10 @@ def risk_raised(flag: RiskFlag) -> events_pb2.RiskFlagged | events_pb2.RiskRevie
 
 def risk_flag_acknowledged(taken: Acknowledged) -> events_pb2.RiskFlagAcknowledged:
     return events_pb2.RiskFlagAcknowledged(
-        risk_flag_id=str(taken.flag_id), patient_id=str(taken.patient_id), acknowledged_at=to_proto(taken.at)
+        risk_flag_id=str(taken.flag_id),
+        patient_id=str(taken.patient_id),
+        acknowledged_at=to_proto(taken.at),
+        acknowledged_by=taken.by,
     )
 
 
