@@ -51,11 +51,13 @@ from stepway_intake.store.people import followers
 from tests.calls import send, service_token
 from tests.cases import At, Case, a_case, a_consent, a_decision, a_workup, an_admission
 from tests.conftest import SOAK
+from tests.holding import is_behind, is_free, is_stopped, stopping
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
 WORKUPS = "stepway.intake.v1.WorkupService"
 PEOPLE = "stepway.intake.v1.PersonService"
+ADMIT = "stepway.intake.v1.AdmissionService/AdmitPatient"
 RECEIVE = "stepway.intake.v1.ReferralService/ReceiveReferral"
 REFER_AGAIN = "stepway.intake.v1.ReferralService/ReferAgain"
 ROUNDS = 40 if SOAK else 6
@@ -280,11 +282,7 @@ async def test_what_is_written_while_two_records_become_one_is_lost_by_neither(n
 
 
 async def test_two_who_are_both_in_the_programme_become_one_once_one_of_them_has_left(network: Network) -> None:
-    at = At(network, NORTHSIDE)
-    referrals = [await received(network) for _ in range(2)]
-    for referral in referrals:
-        await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, [0] * 9))
-        await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
+    at, referrals = At(network, NORTHSIDE), await two_who_may_be_admitted(network)
     admissions = [
         (await at.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id))).admission.id
         for referral in referrals
@@ -311,6 +309,55 @@ async def test_two_who_are_both_in_the_programme_become_one_once_one_of_them_has
     with pytest.raises(Conflict) as refused:
         await at.call("intake", "AdmissionService/AdmitPatient", an_admission(third))
     assert refused.value.reason == "PATIENT_ALREADY_ADMITTED"
+
+
+async def two_who_may_be_admitted(network: Network) -> tuple[Any, Any]:
+    at = At(network, NORTHSIDE)
+    referrals = [await received(network) for _ in range(2)]
+    for referral in referrals:
+        await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, [0] * 9))
+        await at.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
+    return referrals[0], referrals[1]
+
+
+async def admitted(network: Network, referral: str) -> Any:
+    return await network.call(ADMIT, an_admission(referral), role="clinician")
+
+
+async def test_of_two_who_are_admitted_while_their_records_become_one_nobody_is_admitted_twice(
+    network: Network,
+) -> None:
+    for _ in range(ROUNDS):
+        kept, gone = await two_who_may_be_admitted(network)
+        calls = [
+            admitted(network, kept.id),
+            admitted(network, gone.id),
+            merged(network, kept.patient_id, gone.patient_id),
+        ]
+        random.Random(kept.id).shuffle(calls)
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        refusals = [(type(each), getattr(each, "reason", "")) for each in outcomes if isinstance(each, BaseException)]
+        made = network.rows("intake", f"SELECT 1 FROM admission WHERE referral_id IN ('{kept.id}', '{gone.id}')")
+        if merges_announced(network, gone.patient_id):
+            assert (len(made), refusals) == (1, [(Conflict, "PATIENT_ALREADY_ADMITTED")])
+            assert left_behind(network, "intake", gone.patient_id) == {}
+        else:
+            assert (len(made), refusals) == (2, [(Conflict, "PATIENT_ADMITTED_TWICE")])
+
+
+async def test_whoever_is_admitted_in_the_middle_of_a_merge_is_admitted_as_who_they_have_become(
+    network: Network,
+) -> None:
+    """What is asked for waits for the merge with nothing in its hands that the merge will want."""
+    kept, gone = await two_who_may_be_admitted(network)
+    async with stopping(network, "patient", f"new.merged_into = '{kept.patient_id}'", event="UPDATE"):
+        merging = asyncio.create_task(merged(network, kept.patient_id, gone.patient_id))
+        await until(lambda: is_stopped(network))
+        admitting = asyncio.create_task(admitted(network, gone.id))
+        await until(lambda: is_behind(network))
+        assert is_free(network, "referral", gone.id)
+    await merging
+    assert (await admitting).admission.patient_id == kept.patient_id
 
 
 def left_behind(network: Network, service: str, patient: str) -> dict[str, int]:

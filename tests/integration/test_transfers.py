@@ -3,13 +3,12 @@
 import asyncio
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from google.protobuf.message import Message
 
@@ -17,7 +16,7 @@ from stepway.intake.v1 import consent_pb2
 from stepway.intake.v1 import transfer_service_pb2 as messages
 from stepway.intake.v1.admission_service_pb2 import GetAdmissionRequest
 from stepway.intake.v1.consent_service_pb2 import RevokeConsentRequest
-from stepway.intake.v1.person_service_pb2 import FindPeopleRequest
+from stepway.intake.v1.person_service_pb2 import FindPeopleRequest, MergePeopleRequest
 from stepway.intake.v1.referral_pb2 import REFERRAL_SOURCE_OTHER_PROGRAM
 from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
 from stepway.scheduling.v1.track_pb2 import DAYPART_EVENING, DAYPART_MORNING, DAYPART_WEEKEND
@@ -32,6 +31,7 @@ from tests.calls import service_token
 from tests.cases import At, a_consent, a_decision, a_track, an_admission
 from tests.conftest import OVERRIDES
 from tests.data import REPOSITORY
+from tests.holding import is_behind, is_free, is_stopped, stopping
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
@@ -376,28 +376,6 @@ STEPS = [
     ("intake", "sending", "closed", "true"),
     (WEST, "receiving", "closed", "true"),
 ]
-HOLD = 5_2026
-_STOP_AT = f"""
-    CREATE OR REPLACE FUNCTION stop_here() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN PERFORM pg_advisory_xact_lock({HOLD}); RETURN new; END $$;
-    CREATE TRIGGER stop_here BEFORE INSERT OR UPDATE ON transfer FOR EACH ROW
-     WHEN (new.side = '{{side}}' AND new.status = '{{status}}' AND {{also}}) EXECUTE FUNCTION stop_here()"""
-_STOPPED = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = {HOLD} AND NOT granted"
-
-
-@asynccontextmanager
-async def stopping_at(network: Network, side: str, status: str, also: str) -> AsyncIterator[None]:
-    """Whoever writes this step waits in the middle of its transaction until this ends."""
-    platform = network.platform
-    password, port = platform.folder.secret("postgres"), platform.postgres.port
-    platform.postgres.run_sql(_STOP_AT.format(side=side, status=status, also=also), database="stepway_intake")
-    holder = await asyncpg.connect(f"postgresql://stepway:{password}@127.0.0.1:{port}/stepway_intake")
-    try:
-        await holder.execute(f"SELECT pg_advisory_lock({HOLD})")
-        yield
-    finally:
-        await holder.close()
-        platform.postgres.run_sql("DROP TRIGGER stop_here ON transfer", database="stepway_intake")
 
 
 async def sent_again(call: Any) -> Any:
@@ -426,17 +404,36 @@ async def test_a_transfer_whose_site_is_killed_in_the_middle_of_any_step_comes_t
         await sent_again(accept)
         return transfer
 
-    async with stopping_at(network, side, status, also):
+    async with stopping(network, "transfer", f"new.side = '{side}' AND new.status = '{status}' AND {also}"):
         moving = asyncio.create_task(hand_over())
-        await until(lambda: _stopped(network))
+        await until(lambda: is_stopped(network))
         await asyncio.to_thread(process.kill)
     await asyncio.to_thread(process.start)
     await asyncio.to_thread(network.platform.wait_until_serving, victim)
     await is_handed_over(network, who, await moving)
 
 
-async def _stopped(network: Network) -> bool:
-    return bool(network.rows("intake", _STOPPED))
+async def test_a_merge_of_the_record_and_the_end_of_the_transfer_wait_for_each_other_in_one_order(
+    sites_apart: Network,
+) -> None:
+    network, at = sites_apart, At(sites_apart, NORTHSIDE)
+    who = await somebody(network)
+    await sits(network, who, "waitlisted")
+    await at.enrolled(who.admission)
+    other = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral.patient_id
+    transfer = await offer(network, who)
+    await stands(network, transfer, "offered", "offered")
+    request = MergePeopleRequest(request_id=str(uuid4()), patient_id=other, merged_patient_id=who.patient)
+    async with stopping(network, "admission", f"old.patient_id = '{who.patient}'", event="UPDATE"):
+        merging = asyncio.create_task(at.call("intake", "PersonService/MergePeople", request))
+        await until(lambda: is_stopped(network))
+        await decide(network, "Accept", transfer, LAKESIDE)
+        await until(lambda: is_behind(network))
+        assert is_free(network, "transfer", transfer)
+    await merging
+    await is_handed_over(network, who, transfer)
+    kept = network.rows("intake", f"SELECT patient_id FROM transfer WHERE id = '{transfer}' AND site = '{NORTHSIDE}'")
+    assert kept == [{"patient_id": other}]
 
 
 async def _is_there(network: Network, transfer: str) -> bool:

@@ -21,8 +21,8 @@ from stepway_intake.domain.referrals import Referral
 from stepway_intake.service.referrals import keep
 from stepway_intake.store import admissions as store
 from stepway_intake.store.levels_of_care import level_of
-from stepway_intake.store.people import find_patient, save_label
-from stepway_intake.store.referrals import lock_referral
+from stepway_intake.store.people import find_patient, lock_patient, save_label
+from stepway_intake.store.referrals import find_referral, lock_referral
 from stepway_intake.wire import admissions as wire
 
 
@@ -51,7 +51,9 @@ class AdmissionService:
         return await self._database.command(request, AdmitPatientResponse, self._admit)
 
     async def _admit(self, tx: Tx, request: AdmitPatientRequest) -> AdmitPatientResponse:
-        referral = await lock_referral(tx, UUID(request.referral_id))
+        asked = await find_referral(tx, UUID(request.referral_id))
+        await lock_patient(tx, asked.patient.id)
+        referral = await lock_referral(tx, asked.id)
         patient = referral.patient
         tx.concerns(patient.id)
         tx.correlation = str(referral.id)

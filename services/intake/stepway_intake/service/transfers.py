@@ -34,12 +34,14 @@ from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
 from stepway_intake import expiring, handing_over
 from stepway_intake.domain import admissions, transfers
+from stepway_intake.domain.admissions import Admission
 from stepway_intake.domain.consents import Expiry
+from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.transfers import Side, Transfer, sent
 from stepway_intake.handing_over import covering, save
 from stepway_intake.service.admissions import keep_further, lock_with_referral
 from stepway_intake.store import transfers as store
-from stepway_intake.store.admissions import find_admission, lock_admission
+from stepway_intake.store.admissions import lock_admission
 from stepway_intake.store.people import find_patient
 from stepway_intake.wire import transfers as wire
 
@@ -130,10 +132,8 @@ class TransferService:
         return await self._database.command(request, ReleaseTransferResponse, self._release)
 
     async def _release(self, tx: Tx, request: ReleaseTransferRequest) -> ReleaseTransferResponse:
-        transfer = await store.lock_transfer(tx, UUID(request.transfer_id), other_site=request.receiving_site)
-        admission = await find_admission(tx, sent(transfer))
-        tx.correlation = str(admission.referral_id)
-        patient = await find_patient(tx, admission.patient_id)
+        transfer, admission, referral = await self._lock_sent(tx, request.transfer_id, request.receiving_site)
+        patient = referral.patient
         consent, answers = await covering(tx, patient, transfer.other_site)
         moved = transfers.release(transfer, consent, at=tx.now)
         await save(tx, transfer, moved)
@@ -143,13 +143,18 @@ class TransferService:
         return await self._database.command(request, CloseTransferResponse, self._close)
 
     async def _close(self, tx: Tx, request: CloseTransferRequest) -> CloseTransferResponse:
-        transfer = await store.lock_transfer(tx, UUID(request.transfer_id), other_site=request.receiving_site)
+        transfer, admission, referral = await self._lock_sent(tx, request.transfer_id, request.receiving_site)
         moved = transfers.close(transfer, Side.SENDING, at=tx.now)
         await save(tx, transfer, moved)
-        admission, referral = await lock_with_referral(tx, sent(transfer))
         await keep_further(tx, admission, admissions.hand_over(admission, at=tx.now), referral)
         await expiring.end_with(tx, referral.patient.id, Expiry.TRANSFER_CLOSED, happened_at=tx.now)
         return CloseTransferResponse(status=wire.status_word(moved.status))
+
+    async def _lock_sent(self, tx: Tx, id: str, receiving_site: str) -> tuple[Transfer, Admission, Referral]:
+        """The transfer after what it is about: in the order in which a merge moves them. Raises NotFound."""
+        asked = await store.find_transfer(tx, UUID(id), other_site=receiving_site)
+        admission, referral = await lock_with_referral(tx, sent(asked))
+        return await store.lock_transfer(tx, asked.id), admission, referral
 
     async def EndTransfer(self, request: EndTransferRequest, _: object) -> EndTransferResponse:
         return await self._database.command(request, EndTransferResponse, self._end)

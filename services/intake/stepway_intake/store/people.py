@@ -63,6 +63,15 @@ async def hold_patient(tx: Tx, id: UUID) -> Patient:
     return await find_patient(tx, await merges.current(tx, id))
 
 
+async def lock_patient(tx: Tx, id: UUID) -> Patient:
+    """The same, and nobody else changes them before the commit. Whoever wants something of theirs too takes it later.
+
+    A merge locks the records first, then moves what is kept under them.
+    """
+    (locked,) = await lock_patients(tx, id)
+    return await lock_patient(tx, locked.merged_into) if locked.merged_into else locked
+
+
 async def kept_under(tx: Tx, ids: Iterable[UUID]) -> dict[UUID, UUID]:
     """Of these, who is known by another id by now, and by which."""
     known_as, left = dict[UUID, UUID](), set(ids)

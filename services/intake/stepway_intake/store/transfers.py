@@ -52,27 +52,20 @@ async def add_transfer(tx: Tx, new: Transfer, trace_context: Mapping[str, str]) 
     return added.first() is not None
 
 
-async def find_transfer(tx: Tx, id: UUID) -> Transfer:
-    """Raises NotFound (TRANSFER_NOT_FOUND)."""
-    return _transfer(await records.find(tx, transfer, id))
+async def find_transfer(tx: Tx, id: UUID, *, other_site: str = "") -> Transfer:
+    """Raises NotFound (TRANSFER_NOT_FOUND), also for one with another site than `other_site`, if one is given."""
+    return _transfer(await records.find(tx, transfer, id), other_site)
 
 
 async def lock_transfer(tx: Tx, id: UUID, *, other_site: str = "") -> Transfer:
-    """Raises NotFound (TRANSFER_NOT_FOUND), also for one with another site than `other_site`, if one is given."""
-    found = _transfer(await records.lock(tx, transfer, id))
-    if other_site and found.other_site != other_site:
-        raise _not_found()
-    return found
+    """The same, held until the commit."""
+    return _transfer(await records.lock(tx, transfer, id), other_site)
 
 
-def _transfer(row: RowMapping | None) -> Transfer:
-    if row is None:
-        raise _not_found()
+def _transfer(row: RowMapping | None, other_site: str) -> Transfer:
+    if row is None or (other_site and row["other_site"] != other_site):
+        raise NotFound("TRANSFER_NOT_FOUND", "There is no such transfer at this site.", field="transfer_id")
     return _read(row)
-
-
-def _not_found() -> NotFound:
-    return NotFound("TRANSFER_NOT_FOUND", "There is no such transfer at this site.", field="transfer_id")
 
 
 def _read(row: RowMapping) -> Transfer:
