@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from stepway.intake.v1.referral_service_pb2 import ReceiveReferralRequest, ReceiveReferralResponse
+from stepway.intake.v1.risk_service_pb2 import AcknowledgeRiskFlagRequest
 from stepway_chassis.schema import EXEMPT, OWN_SITE
 from stepway_cli.local.roles import ROLES, role_of
 from stepway_cli.services import SERVICES
 from tests.calls import Answer, send
-from tests.cases import a_case
+from tests.cases import At, a_case
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
@@ -96,7 +98,7 @@ APP_WRITES = {
     "scheduling": {"track": "IU", "enrollment": "IU"},
     "care": {"treatment_plan": "IU"},
     "family": {"consent_link": "IU", "patient": "IUD", "family_group": "IU", "invitation": "IU"},
-    "notifications": {"patient": "IUD", "message": "IU", "escalation": "IU", "family_member": "IU"},
+    "notifications": {"patient": "IUD", "message": "IU", "escalation": "IU", "family_member": "IU", "taken_flag": "I"},
 }
 every_database = pytest.mark.parametrize("service", SERVICES)
 every_role = pytest.mark.parametrize("role", ROLES)
@@ -104,7 +106,21 @@ every_role = pytest.mark.parametrize("role", ROLES)
 
 @pytest.fixture(scope="module", autouse=True)
 async def _both_sites_have_records(network: Network) -> None:
-    await asyncio.gather(a_case(network, NORTHSIDE), a_case(network, LAKESIDE))
+    await asyncio.gather(*(made(network, site) for site in (NORTHSIDE, LAKESIDE) for made in (a_case, a_taken_flag)))
+
+
+async def a_taken_flag(network: Network, site: str) -> None:
+    """One that asks for a review: of the case itself nobody has taken the page."""
+    at = At(network, site)
+    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral.id
+    recorded = await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral, [1] * 8 + [None]))
+    request = AcknowledgeRiskFlagRequest(request_id=str(uuid4()), risk_flag_id=recorded.risk_flag_id)
+    await at.call("intake", "RiskService/AcknowledgeRiskFlag", request)
+
+    async def heard() -> bool:
+        return bool(network.rows("notifications", f"SELECT 1 FROM taken_flag WHERE id = '{recorded.risk_flag_id}'"))
+
+    await until(heard)
 
 
 @asynccontextmanager
