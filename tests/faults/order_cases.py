@@ -481,6 +481,14 @@ def notifications_story(rng: random.Random, network: Network) -> Case:
     return Case("notifications", [*events, *invited.events, *ended.events], state, ended.before)
 
 
+def intake_story(rng: random.Random, network: Network) -> Case:
+    """What intake hears: pages are acknowledged, and each enrolment waits, has its seat and has ended, all at once."""
+    pages = acknowledgements(rng, network)
+    seats = [CASES[name](rng, network) for name in ("follow_waitlist", "follow_seat", "follow_end")]
+    events = [event for case in (pages, *seats) for event in case.events]
+    return Case("intake", events, {**pages.state, **seats[0].state}, f"{pages.before};{seats[0].before}")
+
+
 def scheduling_story(rng: random.Random, network: Network) -> Case:
     """What scheduling hears of the same people: admitted, and two of them are one."""
     admitted = admissions(rng, network)
@@ -511,6 +519,7 @@ def _becoming_one(rng: random.Random, rows: Sequence[Row]) -> list[Delivery]:
 
 
 MIXED: dict[str, Callable[[random.Random, Network], Case]] = {
+    "intake": intake_story,
     "scheduling": scheduling_story,
     "care": care_story,
     "family": family_story,
