@@ -51,7 +51,7 @@ service LedgerService {
   }
   rpc Look(NoteRequest) returns (NoteResponse) {
     option (stepway.access.v1.rpc) = {
-      effect: EFFECT_READ grants: { roles: [ROLE_CLINICIAN] scope: SCOPE_SITE }
+      effect: EFFECT_READ grants: { roles: [ROLE_CLINICIAN] scope: SCOPE_SITE } services: ["care"]
     };
   }
 }

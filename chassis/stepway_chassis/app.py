@@ -24,6 +24,7 @@ from stepway_chassis.identity import ServiceIdentity, Verifier
 from stepway_chassis.logs import log
 from stepway_chassis.loops import Loop, Rounds, Tasks
 from stepway_chassis.metrics import Metrics
+from stepway_chassis.pacing import Pacing
 from stepway_chassis.relay import Relay
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.rpc.server import Gate, Server
@@ -116,7 +117,7 @@ class Service:
     def _build(self, wiring: Wiring) -> None:
         settings = self.settings
         verifier = Verifier(settings.jwks_file, issuer=settings.issuer, audience=settings.audience)
-        gate = Gate(verifier, self.database, self.telemetry, self.now)
+        gate = Gate(verifier, self.database, self.telemetry, Pacing(settings.site_pace), self.now)
         self.server = Server(wiring.servicers, gate, reflect=settings.reflection)
         self.relay = Relay(
             settings.relay_database_url,

@@ -37,6 +37,7 @@ class Settings:
     metrics_listen: str | None = None
     counts_seconds: float = 5.0
     pool_size: int = 10
+    site_pace: float = 40.0
     sites_seconds: float = 5.0
     seal_seconds: float = 10.0
     relay_poll_seconds: float = 0.5

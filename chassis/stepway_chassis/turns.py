@@ -11,6 +11,23 @@ from stepway_chassis.errors import Unavailable
 ALONE_SECONDS = 60.0
 
 
+class Company:
+    """Which sites have come lately: whether the one that came last has been alone for a minute."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._last, self._last_at, self._other_at = "", now(), now()
+
+    def came(self, site: str) -> None:
+        if site != self._last:
+            self._last, self._other_at = site, self._last_at
+        self._last_at = self._now()
+
+    @property
+    def alone(self) -> bool:
+        return self._last_at - self._other_at > ALONE_SECONDS
+
+
 class Turns:
     """`at_once` places that sites take in turn, each site at most `of_one` of them.
 
@@ -22,8 +39,7 @@ class Turns:
         self._free = at_once
         self._of_one = of_one
         self._alone = max(of_one, at_once - at_once // 4)
-        self._now = now
-        self._last, self._last_at, self._other_at = "", now(), now()
+        self._company = Company(now)
         self._held: Counter[str] = Counter()
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
@@ -37,7 +53,7 @@ class Turns:
             self._give(site)
 
     async def _take(self, site: str, within: float | None) -> None:
-        self._came(site)
+        self._company.came(site)
         if self._may(site) and site not in self._waiting:
             self._hold(site)
             return
@@ -60,14 +76,7 @@ class Turns:
             self._give(site)
 
     def _may(self, site: str) -> bool:
-        alone = self._last_at - self._other_at > ALONE_SECONDS
-        return self._free > 0 and self._held[site] < (self._alone if alone else self._of_one)
-
-    def _came(self, site: str) -> None:
-        """Remember who came last, and when somebody else did."""
-        if site != self._last:
-            self._last, self._other_at = site, self._last_at
-        self._last_at = self._now()
+        return self._free > 0 and self._held[site] < (self._alone if self._company.alone else self._of_one)
 
     def _hold(self, site: str) -> None:
         self._free -= 1

@@ -157,7 +157,8 @@ async def test_an_operator_follows_what_is_still_to_come_until_they_have_seen_en
     seen = [json.loads(await asyncio.to_thread(tail.stdout.readline))["subject"] for _ in received]
     tail.send_signal(signal.SIGINT)
     rest, said = tail.communicate(timeout=20)
-    assert (seen, rest, said, tail.returncode) == (received, "", "", 0)
+    assert sorted(seen) == sorted(received)  # two people's referrals may come in either order
+    assert (rest, said, tail.returncode) == ("", "", 0)
 
 
 def _following(network: Network, *options: str) -> subprocess.Popen[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from stepway_chassis import migrations, telemetry
 from stepway_chassis.app import utc_now
 from stepway_chassis.database import Database
 from stepway_chassis.deliveries import Deliveries
+from stepway_chassis.settings import PREFIX, Settings
 from stepway_cli import sites
 from stepway_cli.bring_up import migrations_of
 from stepway_cli.local.platform import Platform
@@ -33,6 +34,7 @@ _OWN = {
     "notifications": "message, escalation, family_member, patient",
 }
 MAX_FAILURES = 5
+_OF_EVERY_SERVICE = {PREFIX + item.name.upper() for item in fields(Settings)} - {"STEPWAY_TRACE_FILE"}
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,8 @@ class Apart:
         return Deliveries(database, telemetry.start(service, ratio=0.0), utc_now, max_failures=MAX_FAILURES)
 
     def environment(self, service: str, **changes: str) -> dict[str, str]:
-        """For a service of this process: what the running one is told, but with the databases apart."""
-        told = {name: value for name, value in self.platform.environment(service).items() if "STEPWAY" in name}
-        for of_one_service in ("STEPWAY_TRACE_FILE", "STEPWAY_WATCH_SECONDS"):
-            told.pop(of_one_service, None)
+        """For a service of this process: what the running one is told as every service is, with the databases apart."""
+        told = {name: value for name, value in self.platform.environment(service).items() if name in _OF_EVERY_SERVICE}
         urls = {
             "STEPWAY_DATABASE_URL": self.url(service, "app"),
             "STEPWAY_RELAY_DATABASE_URL": self.url(service, "relay"),

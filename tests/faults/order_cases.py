@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -22,6 +22,7 @@ from stepway.notifications.v1.events_pb2 import EscalationAcknowledged
 from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed, EnrollmentEnded, EnrollmentWaitlisted
 from stepway_chassis.deliveries import Delivery
 from stepway_chassis.times import to_proto
+from stepway_intake.domain.people import Person
 from tests.faults.apart import EASTBAY, NOON, WESTBAY
 from tests.faults.foreign import delivery
 from tests.faults.observed import SITES, Row
@@ -29,6 +30,7 @@ from tests.network import Network
 
 LABELS = ("general", "part2")
 MOST = 6  # records that a case is about
+SOMEBODY = json.dumps(asdict(Person("", "", "", "", (), "")))
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def acknowledgements(rng: random.Random, _: Network) -> Case:
 
 def _a_flag(site: str, flag: UUID) -> str:
     return (
-        f"INSERT INTO patient VALUES ('{site}', '{flag}', '{{}}', 'general', now());"
+        f"INSERT INTO patient VALUES ('{site}', '{flag}', '{SOMEBODY}', 'general', now());"
         f"INSERT INTO referral VALUES ('{site}', '{flag}', '{flag}', 'received', '[]', '', now());"
         "INSERT INTO risk_flag (site, id, patient_id, referral_id, urgency, raised_at)"
         f" VALUES ('{site}', '{flag}', '{flag}', '{flag}', 'page', now())"
@@ -317,7 +319,7 @@ def follows(event: type[Message], since: str) -> Callable[[random.Random, Networ
 def _an_admission(row: Row) -> str:
     site, id, patient = row["site"], row["admission_id"], row["patient_id"]
     return (
-        f"INSERT INTO patient VALUES ('{site}', '{patient}', '{{}}', 'general', now()) ON CONFLICT DO NOTHING;"
+        f"INSERT INTO patient VALUES ('{site}', '{patient}', '{SOMEBODY}', 'general', now()) ON CONFLICT DO NOTHING;"
         f"INSERT INTO referral VALUES ('{site}', '{id}', '{patient}', 'admitted', '[]', '', now());"
         "INSERT INTO admission (site, id, referral_id, patient_id, availability, admitted_at)"
         f" VALUES ('{site}', '{id}', '{id}', '{patient}', '{{morning}}', now())"
@@ -479,6 +481,14 @@ def notifications_story(rng: random.Random, network: Network) -> Case:
     return Case("notifications", [*events, *invited.events, *ended.events], state, ended.before)
 
 
+def intake_story(rng: random.Random, network: Network) -> Case:
+    """What intake hears: pages are acknowledged, and each enrolment waits, has its seat and has ended, all at once."""
+    pages = acknowledgements(rng, network)
+    seats = [CASES[name](rng, network) for name in ("follow_waitlist", "follow_seat", "follow_end")]
+    events = [event for case in (pages, *seats) for event in case.events]
+    return Case("intake", events, {**pages.state, **seats[0].state}, f"{pages.before};{seats[0].before}")
+
+
 def scheduling_story(rng: random.Random, network: Network) -> Case:
     """What scheduling hears of the same people: admitted, and two of them are one."""
     admitted = admissions(rng, network)
@@ -509,6 +519,7 @@ def _becoming_one(rng: random.Random, rows: Sequence[Row]) -> list[Delivery]:
 
 
 MIXED: dict[str, Callable[[random.Random, Network], Case]] = {
+    "intake": intake_story,
     "scheduling": scheduling_story,
     "care": care_story,
     "family": family_story,

@@ -26,7 +26,8 @@ from stepway_chassis.transaction import Tx
 from stepway_cli.local.health import is_serving
 from stepway_cli.local.process import Process
 from stepway_intake.app import APP as INTAKE
-from tests.ledger import NOTE, SITE, Ledger, a_note, an_app, message, noted, said
+from tests.calls import service_token
+from tests.ledger import LOOK, NOTE, OTHER_SITE, SITE, Ledger, a_note, an_app, message, noted, said
 from tests.network import NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import LONGEST, until
 
@@ -44,7 +45,12 @@ async def deciding(tx: Tx, _: object) -> Any:
 
 @asynccontextmanager
 async def calling(network: Network, service: Service, *roles: str, site: str) -> AsyncIterator[Peers]:
-    token = network.token("tester", **{site: list(roles)})
+    async with bearing(network.token("tester", **{site: list(roles)}), service) as peers:
+        yield peers
+
+
+@asynccontextmanager
+async def bearing(token: str, service: Service) -> AsyncIterator[Peers]:
     traced = telemetry.start("test", ratio=0.0)
     peers = Peers({service.app.name: f"127.0.0.1:{service.port}"}, Bearer(token), traced, utc_now)
     try:
@@ -215,6 +221,24 @@ async def test_two_services_run_side_by_side_in_one_process(network: Network, le
             assert (await caller.call(NOTE, a_note(), site=SITE)).said == "done"
         async with calling(network, intake, "front_desk", site=NORTHSIDE) as caller:
             assert (await caller.call(RECEIVE, a_referral(), site=NORTHSIDE)).referral.id
+
+
+async def test_a_site_that_never_stops_calling_is_held_back_and_no_other_site_and_no_service(ledger: Ledger) -> None:
+    """At a pace of one call in ten seconds, the second of a site would wait too long."""
+    network, everywhere = ledger.network, {site: ["clinician"] for site in (SITE, OTHER_SITE)}
+    async with (
+        running(an_app(deciding), ledger.environment(site_pace="0.1")) as service,
+        bearing(network.token("tester", **everywhere), service) as people,
+        bearing(service_token(network, "care"), service) as care,
+    ):
+        for site in (OTHER_SITE, SITE):
+            await people.call(NOTE, a_note(), site=site)
+        for site in (OTHER_SITE, SITE):
+            with pytest.raises(Unavailable) as refused:
+                await people.call(NOTE, a_note(), site=site)
+            assert refused.value.reason == "BUSY"
+        for _ in range(3):
+            await care.call(LOOK, a_note(), site=SITE)
 
 
 async def test_a_handler_that_says_for_nobody_whose_record_it_touched_is_a_defect_and_commits_nothing(

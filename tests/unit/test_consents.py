@@ -24,6 +24,7 @@ from stepway_intake.domain.consents import (
     RecipientClass,
     Subject,
     check,
+    check_each,
     expire,
     expire_with,
     grant,
@@ -60,6 +61,20 @@ def test_without_a_consent_the_answer_is_no() -> None:
 
 def test_a_consent_that_stands_is_a_yes_and_is_named() -> None:
     assert check(SCHEDULE, [(a_consent(), ADULT)], now=NOON) == (Finding.GRANTED, a_consent())
+
+
+def test_many_are_answered_in_the_order_asked_each_by_what_is_about_it() -> None:
+    known = [(a_consent(), ADULT), (a_consent(patient_id=SOMEBODY, categories=(Category.PLAN,)), ADULT)]
+    others = replace(SCHEDULE, patient_id=SOMEBODY), replace(SCHEDULE, recipient="class/health_plans")
+    asked = [others[1], SCHEDULE, others[0], SCHEDULE]
+    answers = check_each(asked, known, now=NOON)
+    assert answers == [check(each, known, now=NOON) for each in asked]
+    assert [finding for finding, _ in answers] == [
+        Finding.NEVER_GRANTED,
+        Finding.GRANTED,
+        Finding.NOT_COVERED,
+        Finding.GRANTED,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from tests.conftest import SOAK
 
 TODAY = date(2026, 11, 21)
 VALUES = [2, 2, 2, 2, 1, 1, 2, 0, 0]
-ROWS = 10_000 if SOAK else 1_000
+ROWS = 10_000 if SOAK else 300
 CANARY = "Zanzarrow"
 ORDINAL = "http://hl7.org/fhir/StructureDefinition/ordinalValue"
 

@@ -18,10 +18,12 @@ from stepway_cli.importing.account import Account, Taken
 from stepway_cli.importing.documents import Unreadable, documents
 from stepway_cli.importing.entries import Entry, of_fhir, of_rows
 from tests.bundles import a_bundle, a_patient, a_response
+from tests.conftest import SOAK
 
 TODAY = date(2026, 11, 21)
 VALUES = [2, 2, 2, 2, 1, 1, 2, 0, 0]
 SERVER = "https://a.example/fhir"
+ROWS = 3000 if SOAK else 150
 
 
 def entries(*resources: dict[str, Any], source: str = "", url: str = "", site: str = "northside") -> list[Entry]:
@@ -142,12 +144,12 @@ def test_a_report_names_rows_by_place_alone(tmp_path: Path) -> None:
 
 
 def test_what_is_read_is_kept_packed() -> None:
-    rows = [each for n in range(300) for each in (a_patient(f"p{n}"), a_response(f"p{n}", VALUES))]
+    rows = [each for n in range(ROWS) for each in (a_patient(f"p{n}"), a_response(f"p{n}", VALUES))]
     content = "\n".join(json.dumps(row) for row in rows).encode()
     tracemalloc.start()
     try:
         reading = Reading([("a.ndjson", io.BytesIO(content))], today=TODAY, wanted=with_answers)
-        assert sum(1 for _ in reading.ready()) == 300
+        assert sum(1 for _ in reading.ready()) == ROWS
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -21,6 +21,7 @@ from stepway_chassis.database import Database
 from stepway_chassis.errors import Denied, InvalidInput, Refusal, TimedOut, Unauthenticated, Unavailable
 from stepway_chassis.identity import Verifier
 from stepway_chassis.logs import log
+from stepway_chassis.pacing import Pacing
 from stepway_chassis.rpc import status
 from stepway_chassis.telemetry import RpcSpan, Telemetry
 
@@ -56,11 +57,12 @@ Next = Callable[[Incoming], Awaitable[Message]]
 
 @dataclass(frozen=True)
 class Gate:
-    """What the layers need: keys, the database for refusals, the clock."""
+    """What the layers need: keys, the database for refusals, each site's pace, the clock."""
 
     verifier: Verifier
     database: Database
     telemetry: Telemetry
+    pacing: Pacing
     now: Callable[[], datetime]
 
     def layered(self, rule: Rule, handler: Callable[[Message, Any], Awaitable[Message]]) -> Callable[..., Any]:
@@ -68,7 +70,7 @@ class Gate:
             return await handler(incoming.request, incoming.context)  # type: ignore[arg-type]
 
         chain: Next = handled
-        for layer in (_validated, self._allowed, self._authenticated, self._refusals_audited, _timed):
+        for layer in (_validated, self._paced, self._allowed, self._authenticated, self._refusals_audited, _timed):
             chain = _around(layer, chain)
         return self._answered(rule, chain)
 
@@ -143,6 +145,13 @@ class Gate:
             return await inner(incoming)
         finally:
             current.reset(token)
+
+    async def _paced(self, incoming: Incoming, inner: Next) -> Message:
+        """Services wait for nobody: what they ask of each other was let in once, and it may be a page."""
+        assert incoming.caller is not None
+        if incoming.caller.kind is not Kind.SERVICE:
+            await self.pacing.keep(incoming.site)
+        return await inner(incoming)
 
 
 def _told(context: grpc.aio.ServicerContext[Any, Any]) -> dict[str, str]:

@@ -83,11 +83,19 @@ def write(file: Path, account: Account) -> None:
         "referrals": asdict(account.referrals),
         "assessments": asdict(account.assessments),
         "refused_by_reason": dict(Counter(each.reason for each in account.refused).most_common()),
-        "refused": [{**_place(each.place), "reason": each.reason, "message": each.message} for each in account.refused],
+        "refused": [
+            {**_place(each.place), "reason": each.reason, "message": each.message} for each in _in_order(account)
+        ],
         "notes": [{**_place(each.place), "message": each.message} for each in account.notes],
         "taken": [{**_place(each.place), **_ids(each)} for each in account.taken],
     }
     file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _in_order(account: Account) -> list[Refused]:
+    """By file and row: what a reader refuses and what intake does, several rows at a time, come as they come."""
+    placed = [(each.place or Place(""), each) for each in account.refused]
+    return [each for _, each in sorted(placed, key=lambda pair: (pair[0].file, pair[0].index or 0))]
 
 
 def _ids(taken: Taken) -> dict[str, Any]:

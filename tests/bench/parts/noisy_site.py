@@ -9,7 +9,7 @@ from tests.bench.stand import Stand
 from tests.bench.worker import Worker
 
 NOISE = 100
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.03
 ALONE, BESIDE = "quiet site alone", f"quiet site beside one with {NOISE} times its callers"
 
 

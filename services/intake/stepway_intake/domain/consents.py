@@ -1,5 +1,6 @@
 """Consents: who may know what about whom, for how long, and why not."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
@@ -293,6 +294,16 @@ def check(
     if granted:
         return granted[0]
     return max(found, key=lambda each: _TELLING.index(each[0]), default=(Finding.NEVER_GRANTED, None))
+
+
+def check_each(
+    questions: Iterable[Question], consents: Iterable[tuple[Consent, Subject]], *, now: datetime
+) -> list[tuple[Finding, Consent | None]]:
+    """The answer to each, in the order asked; each is held against the consents that are about it alone."""
+    about = defaultdict[tuple[UUID, str], list[tuple[Consent, Subject]]](list)
+    for each in consents:
+        about[each[0].patient_id, each[0].recipient].append(each)
+    return [check(asked, about[asked.patient_id, asked.recipient], now=now) for asked in questions]
 
 
 def _is_about(consent: Consent, question: Question) -> bool:

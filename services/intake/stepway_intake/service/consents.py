@@ -147,7 +147,7 @@ class ConsentService:
             questions = [replace(each, patient_id=by_now.get(each.patient_id, each.patient_id)) for each in questions]
             known = await store.consents_about(tx, questions)
         tx.concerns(*{question.patient_id for question in questions})
-        return wire.consent_answers(consents.check(question, known, now=tx.now) for question in questions)
+        return wire.consent_answers(consents.check_each(questions, known, now=tx.now))
 
     async def GetFamilyMemberContact(
         self, request: GetFamilyMemberContactRequest, _: object

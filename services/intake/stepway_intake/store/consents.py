@@ -6,7 +6,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Column, Integer, RowMapping, Select, Text, Uuid, and_, func, or_, select
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    Integer,
+    RowMapping,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    column,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
@@ -50,6 +63,20 @@ consent = records.records(
 _with_birth_date = select(
     *(column.label(column.key) for column in consent.c), patient.c.person["birth_date"].astext.label("birth_date")
 ).join(patient, and_(patient.c.site == consent.c.site, patient.c.id == consent.c.patient_id))
+
+_asked = (
+    func.unnest(bindparam("who", type_=ARRAY(Uuid)), bindparam("to", type_=ARRAY(Text)))
+    .table_valued(column("patient_id", Uuid), column("recipient", Text))
+    .render_derived("asked")
+)
+_ABOUT = (
+    _with_birth_date.join(
+        _asked,
+        and_(consent.c.patient_id == _asked.c.patient_id, consent.c.recipient == _asked.c.recipient),
+    )
+    .where(consent.c.site == bindparam("site"))
+    .order_by(consent.c.id)
+)
 
 
 async def add_family_member(tx: Tx, named: FamilyMember) -> None:
@@ -118,8 +145,8 @@ def _read(tx: Tx, row: RowMapping) -> tuple[Consent, Subject]:
     return records.read(Consent, row), subject(tx, row["birth_date"])
 
 
-async def _all(tx: Tx, statement: Select[Any]) -> list[tuple[Consent, Subject]]:
-    return [_read(tx, row) for row in (await tx.execute(statement)).mappings()]
+async def _all(tx: Tx, statement: Select[Any], parameters: Any = None) -> list[tuple[Consent, Subject]]:
+    return [_read(tx, row) for row in (await tx.execute(statement, parameters)).mappings()]
 
 
 async def save_consent(tx: Tx, changed: Consent) -> None:
@@ -138,11 +165,14 @@ async def consents_of(tx: Tx, patient_id: UUID, page: Page) -> Sequence[Consent]
 
 
 async def consents_about(tx: Tx, questions: Iterable[Question]) -> list[tuple[Consent, Subject]]:
-    """Every consent for the patients and recipients that are asked about, in one indexed read."""
-    pairs = dict.fromkeys((each.patient_id, each.recipient) for each in questions)
-    about = (and_(consent.c.patient_id == who, consent.c.recipient == to) for who, to in pairs)
-    statement = _with_birth_date.where(consent.c.site == tx.site.name, or_(*about)).order_by(consent.c.id)
-    return await _all(tx, statement)
+    """Every consent for the patients and recipients that are asked about, in one indexed read.
+
+    One statement, however many they are: it is built, compiled and planned but once.
+    """
+    pairs = [*dict.fromkeys((each.patient_id, each.recipient) for each in questions)]
+    return await _all(
+        tx, _ABOUT, {"site": tx.site.name, "who": [who for who, _ in pairs], "to": [to for _, to in pairs]}
+    )
 
 
 async def lock_consents_for(tx: Tx, patient_id: UUID, recipient: str) -> list[tuple[Consent, Subject]]:
