@@ -26,7 +26,7 @@ test: check ## every rule once, on real servers: the faults and all else side by
 unit: $(VENV)/dev.stamp ## the rules of the domain, without any server
 	$(BIN)/pytest -q tests/unit
 
-bench: $(VENV)/dev.stamp ## how fast it is, beside bare floors of the same run (<= 12 minutes); QUICK=1 for a glance, ONLY=part
+bench: $(VENV)/dev.stamp ## how fast it is, beside bare floors of the same run (<= 15 minutes); QUICK=1 for a glance, ONLY=part
 	@QUICK="$(QUICK)" ONLY="$(ONLY)" $(BIN)/python -m tests.bench
 
 soak: $(VENV)/dev.stamp ## the same tests, big counts and random seeds

@@ -31,7 +31,10 @@ QUICK = {
     "STEPWAY_COUNTS_SECONDS": "0.5",
 }
 """Time-outs shortened so that a test sees a recovery within seconds; a soak keeps the real ones."""
-_OWN = {"intake": {"STEPWAY_WATCH_SECONDS": "1"}, "notifications": {"STEPWAY_SEND_LEASE_SECONDS": "3"}}
+_OWN = {
+    "intake": {"STEPWAY_WATCH_SECONDS": "1", "STEPWAY_FALLBACK_SECONDS": "4"},
+    "notifications": {"STEPWAY_SEND_LEASE_SECONDS": "3"},
+}
 OVERRIDES = {} if SOAK else {service: {**QUICK, **_OWN.get(service, {})} for service in SERVICES}
 
 

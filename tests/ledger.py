@@ -217,7 +217,7 @@ class Ledger:
 
 def _versions() -> Iterable[str]:
     """The chassis's tables as a service has them by now."""
-    for version in (schema.version_1, schema.version_2, schema.version_3, schema.version_4):
+    for version in (schema.version_1, schema.version_2, schema.version_3, schema.version_4, schema.version_5):
         yield from version("ledger")
 
 

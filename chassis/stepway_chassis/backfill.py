@@ -1,5 +1,7 @@
 """How a migration fills what it has added: inside one site after the other, and counted."""
 
+from collections.abc import Callable
+
 from sqlalchemy import Connection, text
 
 
@@ -12,12 +14,17 @@ def everywhere(connection: Connection, statement: str) -> int:
 
     Forced row-level security shows the owner no row outside a site: a plain UPDATE touches none, and says nothing.
     """
-    touched = 0
+    touched = list[int]()
+    in_each_site(connection, lambda inside: touched.append(inside.execute(text(statement)).rowcount))
+    return sum(touched)
+
+
+def in_each_site(connection: Connection, fill: Callable[[Connection], None]) -> None:
+    """Have `fill` read and write inside each site, as the owner of the tables."""
     for site in connection.scalars(text("SELECT site FROM site ORDER BY site")).all():
         _enter(connection, site)
-        touched += connection.execute(text(statement)).rowcount
+        fill(connection)
     _enter(connection, "")
-    return touched
 
 
 def every_row(connection: Connection, table: str, statement: str) -> None:

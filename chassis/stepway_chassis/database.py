@@ -13,9 +13,10 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from stepway_chassis import audit, idempotency
+from stepway_chassis import audit, idempotency, merges
 from stepway_chassis.call import Call, Caller, Kind, Scope, current
 from stepway_chassis.errors import InvalidInput, NotFound, Refusal, TimedOut, Unavailable
+from stepway_chassis.ids import id_of
 from stepway_chassis.metrics import Metrics
 from stepway_chassis.statements import Statements
 from stepway_chassis.transaction import Claim, Site, Tx
@@ -132,7 +133,7 @@ class Database:
         statement = _ENTER.format(claim=claim.statement)
         with self.statements.span(statement):
             zone, settings, claimed, now = await driver.fetchrow(statement, site, self.cell, *claim.values)
-        return Tx(
+        tx = Tx(
             connection,
             driver,
             self.statements,
@@ -145,6 +146,9 @@ class Database:
             purpose=call.purpose if call else "HOPERAT",
             now=now,
         )
+        if tx.scope is Scope.SELF and (own := id_of(tx.caller.subject)):
+            tx.stands_for = str(await merges.current(tx, own))
+        return tx
 
     async def command(self, request: Q, response: type[R], decide: Callable[[Tx, Q], Awaitable[R]]) -> R:
         """Run `decide` once for this request_id, and answer a repeat with the stored answer.

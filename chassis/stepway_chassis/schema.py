@@ -67,6 +67,56 @@ def version_4(service: str) -> Iterable[str]:
     yield f"GRANT INSERT ON outbox TO {service}_keeper"
 
 
+def version_5(service: str) -> Iterable[str]:
+    """Who was merged into whom, and by which id somebody's records are kept by now."""
+    yield """
+        CREATE TABLE person_alias (
+            site text NOT NULL,
+            person uuid NOT NULL,
+            same_as uuid NOT NULL CHECK (same_as <> person),
+            merged_at timestamptz NOT NULL,
+            PRIMARY KEY (site, person)
+        )"""
+    yield from protect(service, "person_alias", "SELECT, INSERT")
+    yield f"GRANT DELETE ON person_label TO {service}_app"
+    yield CURRENT_PERSON
+    yield MERGE_PERSON
+
+
+# Whoever writes under an id holds it until the commit; each lock is had before the row is read, in a fresh snapshot.
+CURRENT_PERSON = """
+    CREATE FUNCTION current_person(at_site text, wanted uuid) RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
+    DECLARE
+        other uuid;
+    BEGIN
+        LOOP
+            PERFORM pg_advisory_xact_lock_shared(hashtextextended('person/' || at_site || '/' || wanted, 0));
+            SELECT same_as INTO other FROM person_alias WHERE site = at_site AND person = wanted;
+            IF NOT FOUND THEN
+                RETURN wanted;
+            END IF;
+            wanted := other;
+        END LOOP;
+    END $$"""
+# The exclusive lock waits for all who write under the id that goes; whatever they wrote is seen, and moved, after it.
+MERGE_PERSON = """
+    CREATE FUNCTION merge_person(at_site text, gone uuid, kept uuid, at timestamptz) RETURNS uuid
+    LANGUAGE plpgsql VOLATILE AS $$
+    DECLARE
+        heard text;
+    BEGIN
+        PERFORM pg_advisory_xact_lock(hashtextextended('person/' || at_site || '/' || gone, 0));
+        INSERT INTO person_alias (site, person, same_as, merged_at) VALUES (at_site, gone, kept, at)
+        ON CONFLICT DO NOTHING;
+        kept := current_person(at_site, kept);
+        DELETE FROM person_label WHERE site = at_site AND person = gone RETURNING label INTO heard;
+        IF FOUND THEN
+            INSERT INTO person_label AS known (site, person, label) VALUES (at_site, kept, heard)
+            ON CONFLICT (site, person) DO UPDATE SET label = GREATEST(known.label, excluded.label);
+        END IF;
+        RETURN kept;
+    END $$"""
+
 # The lock comes first and the row is read by a later statement, so that a move that held the lock is seen.
 ENTER_SITE = """
     CREATE OR REPLACE FUNCTION enter_site(wanted text, by_cell text, OUT zone text, OUT settings jsonb)

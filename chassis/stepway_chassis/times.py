@@ -1,7 +1,8 @@
-"""Times between datetime, always aware and in UTC, and protobuf's Timestamp."""
+"""Times between datetime, always aware and in UTC, and protobuf's Timestamp; how long something took, as Duration."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from stepway_chassis.errors import InvalidInput
@@ -13,6 +14,14 @@ def to_proto(at: datetime | None) -> Timestamp | None:
     stamp = Timestamp()
     stamp.FromDatetime(at.astimezone(UTC))
     return stamp
+
+
+def duration(length: timedelta | None) -> Duration | None:
+    if length is None:
+        return None
+    made = Duration()
+    made.FromTimedelta(length)
+    return made
 
 
 def from_proto(stamp: Timestamp, *, field: str) -> datetime:

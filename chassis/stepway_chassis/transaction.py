@@ -55,6 +55,7 @@ class Tx:
     claimed: bool  # whether the claim's row was written; true where nothing was claimed
     correlation: str = ""
     causation: str = ""
+    stands_for: str = ""  # by which id the caller's own records are kept, where they were merged into others
     people: list[UUID] = field(default_factory=list)
     sought: list[UUID] = field(default_factory=list)  # whose record was found, whether or not it may be told of
     concerned: bool = False
@@ -92,4 +93,4 @@ class Tx:
 
     def within(self, holder: str) -> bool:
         """Whether a record of this holder lies inside the caller's scope."""
-        return self.scope is Scope.SITE or holder == self.caller.subject
+        return self.scope is Scope.SITE or holder in (self.caller.subject, self.stands_for)

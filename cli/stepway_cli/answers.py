@@ -6,21 +6,24 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from stepway.intake.v1 import assessment_pb2
-from stepway_cli.findings import Refused, Unusable
-from stepway_intake.instruments import catalogue
+from stepway_chassis.ids import id_of
+from stepway_cli import instruments
+from stepway_cli.findings import Place, Refused, Unusable
+from stepway_intake.instruments.catalogue import CURRENT
+from stepway_intake.instruments.definition import Definition, Item
 
-_FORMS = (
-    (assessment_pb2.INSTRUMENT_PHQ_9, catalogue.PHQ_9, "D"),
-    (assessment_pb2.INSTRUMENT_GAD_7, catalogue.GAD_7, "A"),
-)
-_KNOWN = {
-    name: (instrument, item.number, item.values)
-    for instrument, form, letter in _FORMS
+_LETTERS = {"phq-9": "D", "gad-7": "A"}  # as data of studies often names them
+_BY_NAME = {
+    name.upper(): (form, item)
+    for form in CURRENT.values()
     for item in form.items
-    for name in (f"{letter}{item.number}", item.loinc)
+    for name in (f"{form.name}.{item.number}", f"{_LETTERS.get(form.name, form.name + '.')}{item.number}")
 }
+_KNOWN = frozenset(_BY_NAME) | instruments.KNOWN_CODES
+_REFERRAL, _ANSWERED = "referral_id", "answered_at"
 _NUMBER = re.compile(r"[0-9]{1,3}")
 _DELIMITERS = ",;\t"
 _LONGEST_HEADER = 60
@@ -32,6 +35,8 @@ class PersonAnswers:
 
     row_number: int
     answers: dict[assessment_pb2.Instrument, dict[int, int]] = field(repr=False)
+    answered_at: datetime | None = None
+    referral_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,15 @@ class _Column:
 
 
 def read_answers(content: str | bytes) -> Answers:
-    """Read columns D1 to D9 (PHQ-9) and A1 to A7 (GAD-7), or columns headed with LOINC item codes.
+    """Read columns headed phq-9.1 (or D1), gad-7.1 (or A1) and so on, or with LOINC item codes.
 
-    An empty cell is an unanswered item. Nothing in the content makes this raise.
+    Where there is a column referral_id or answered_at, a row may say whose it is and when it was filled in. An empty
+    cell is an unanswered item. Nothing in the content makes this raise.
     """
     try:
         return _answers(_text(content))
     except Unusable as problem:
-        return Answers([], [problem.named("header")], [])
+        return Answers([], [problem.named("header", Place("", 1, "row"))], [])
 
 
 def _text(content: str | bytes) -> str:
@@ -84,9 +90,10 @@ def _answers(text: str) -> Answers:
     people: list[PersonAnswers] = []
     for number, row in rows.items():
         try:
-            people.append(PersonAnswers(number, _row_answers(row, len(header), columns)))
+            answers = _row_answers(row, len(header), columns)
+            people.append(PersonAnswers(number, answers, _answered_at(header, row), _referral(header, row)))
         except Unusable as problem:
-            refused.append(problem.named(f"row {number}"))
+            refused.append(problem.named(f"row {number}", Place("", number, "row")))
     return Answers(people, refused, _ignored(header, columns))
 
 
@@ -102,7 +109,7 @@ def _rows(text: str) -> tuple[dict[int, list[str]], list[Refused]]:
         broken = Unusable("NOT_CSV", "a quote is left open or a cell is too long: nothing from here on was read")
         if not rows:
             raise broken from None
-        return rows, [broken.named(f"row {number + 1}")]
+        return rows, [broken.named(f"row {number + 1}", Place("", number + 1, "row"))]
     return rows, []
 
 
@@ -117,16 +124,53 @@ def _delimiter(text: str) -> str:
 
 
 def _columns(header: list[str]) -> list[_Column]:
+    by_code = _by_code(header)
     columns = [
-        _Column(index, cell, *_KNOWN[cell.upper()]) for index, cell in enumerate(header) if cell.upper() in _KNOWN
+        _column(index, cell, *found)
+        for index, cell in enumerate(header)
+        if (found := _BY_NAME.get(cell.upper()) or by_code.get(cell))
     ]
     if not columns:
-        raise Unusable("NO_KNOWN_COLUMN", "head the columns D1 to D9 and A1 to A7, or with LOINC item codes")
+        raise Unusable("NO_KNOWN_COLUMN", "head the columns phq-9.1, gad-7.1 and so on, or with LOINC item codes")
     times = Counter((column.instrument, column.item) for column in columns)
     repeated = [column.header for column in columns if times[column.instrument, column.item] > 1]
     if repeated:
         raise Unusable("DUPLICATE_COLUMN", f"{', '.join(repeated)}: give every item one column")
     return columns
+
+
+def _by_code(header: list[str]) -> dict[str, tuple[Definition, Item]]:
+    """What LOINC codes mean beside each other: the same item may be of a short instrument and of a longer one."""
+    return {
+        item.loinc: (form, item)
+        for form in reversed(instruments.asked(instruments.KNOWN_CODES & set(header)))
+        for item in form.items
+        if item.loinc
+    }
+
+
+def _column(index: int, header: str, form: Definition, item: Item) -> _Column:
+    return _Column(index, header, instruments.in_contract(form), item.number, item.values)
+
+
+def _cell(header: list[str], row: list[str], name: str) -> str:
+    return next((cell.strip() for head, cell in zip(header, row, strict=True) if head.lower() == name), "")
+
+
+def _answered_at(header: list[str], row: list[str]) -> datetime | None:
+    written = _cell(header, row, _ANSWERED)
+    try:
+        at = datetime.fromisoformat(written) if written else None
+        return at and (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Unusable("TIME_MALFORMED", f"{_ANSWERED}: write a time such as 2026-11-24T09:30Z") from None
+
+
+def _referral(header: list[str], row: list[str]) -> str:
+    written = _cell(header, row, _REFERRAL)
+    if written and id_of(written) is None:
+        raise Unusable("REFERRAL_ID_MALFORMED", f"{_REFERRAL}: write the id that intake gave the referral")
+    return written
 
 
 def _row_answers(row: list[str], width: int, columns: list[_Column]) -> dict[assessment_pb2.Instrument, dict[int, int]]:
@@ -151,6 +195,7 @@ def _is_answer(cell: str, column: _Column) -> bool:
 def _ignored(header: list[str], columns: list[_Column]) -> list[str]:
     """The other columns by their header, or by their place where that is empty or no name."""
     read = {column.index for column in columns}
+    read |= {index for index, cell in enumerate(header) if cell.lower() in (_REFERRAL, _ANSWERED)}
     return [
         cell if cell.isprintable() and 0 < len(cell) <= _LONGEST_HEADER else f"column {index + 1}"
         for index, cell in enumerate(header)

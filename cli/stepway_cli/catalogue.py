@@ -69,7 +69,7 @@ def _kind(field: FieldDescriptor) -> str:
     if field.message_type is not None:
         return "time" if field.message_type.name == "Timestamp" else field.message_type.name.lower()
     if field.type != FieldDescriptor.TYPE_STRING:
-        return "number"
+        return "number" if field.enum_type is None else "code"
     declared: Any = field.GetOptions()
     if declared.Extensions[privacy.public] == privacy.PUBLIC_SEAL:
         return "signed statement"

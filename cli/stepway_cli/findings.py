@@ -4,12 +4,26 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where something stands: its file, the entry, line or row in it unless the file is all there is, and its kind."""
+
+    file: str
+    index: int | None = None
+    kind: str = ""
+    path: str = ""  # to what in it is meant
+
+
+@dataclass(frozen=True)
 class Refused:
-    """Something that is not imported: its name, a code in capitals, and what to do; never a value from it."""
+    """Something that is not imported: its name, a code in capitals, and what to do; never a value from it.
+
+    The name is for whoever has the file open, and may hold the id that the sender gave it; the place holds none.
+    """
 
     name: str
     reason: str
     message: str
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -19,6 +33,7 @@ class Note:
     name: str
     message: str
     resources: int = 0  # how many whole resources this sets aside
+    place: Place | None = None
 
 
 class Unusable(Exception):
@@ -29,5 +44,5 @@ class Unusable(Exception):
         self.reason = reason
         self.message = message
 
-    def named(self, name: str) -> Refused:
-        return Refused(name, self.reason, self.message)
+    def named(self, name: str, place: Place | None = None) -> Refused:
+        return Refused(name, self.reason, self.message, place)

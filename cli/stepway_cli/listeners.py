@@ -16,7 +16,7 @@ def handlers(peers: Peers | None = None) -> Mapping[str, Sequence[Handler[Any]]]
     """By service; `peers` is whom they would ask, and may be left out where they are only listed."""
     asked = cast(Peers, peers)
     return {
-        "intake": intake.handlers(),
+        "intake": intake.handlers(asked),
         "scheduling": scheduling.handlers(asked),
         "care": care.handlers(),
         "family": family.handlers(),

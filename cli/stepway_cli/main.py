@@ -9,9 +9,10 @@ from sqlalchemy.exc import DBAPIError
 
 from stepway_chassis import logs
 from stepway_chassis.errors import PeerFailed, Refusal
-from stepway_cli import referrals, secret_files, stream, trace
+from stepway_cli import secret_files, stream, trace
 from stepway_cli.commands import audit, events, imports, keys, letters, platform, sites
 from stepway_cli.demo.run import Failed
+from stepway_cli.importing.documents import Unreadable
 from stepway_cli.local.errors import LocalError
 from stepway_cli.place import PlaceError
 from stepway_cli.sites import SiteError
@@ -25,7 +26,7 @@ EXPECTED = (
     Failed,
     secret_files.SecretsExist,
     stream.NoStream,
-    referrals.Unreadable,
+    Unreadable,
     trace.TraceNotFound,
     trace.TraceAmbiguous,
 )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from rich import box
@@ -10,43 +10,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from stepway_cli.fhir.referrals import Import
-from stepway_cli.findings import Note, Refused
-from stepway_cli.referrals import Sent
 from stepway_cli.status import Part, Row, Status
 
 UNBROKEN = re.compile(r"\S{0,16}|[0-9a-f-]{36}")  # an id is copied whole, or not at all
-
-
-@dataclass(frozen=True)
-class Taken:
-    name: str
-    site: str
-    referral_id: str
-
-
-@dataclass(frozen=True)
-class ImportAccount:
-    """What became of everything that was read."""
-
-    read: int
-    taken: list[Taken]
-    refused: list[Refused]
-    notes: list[Note]
-
-
-def of_import(reading: Import, sent: Sequence[Sent]) -> ImportAccount:
-    taken = [Taken(each.name, each.site, each.referral.id) for each in sent if each.referral]
-    refused = [*reading.refused, *(each.refused for each in sent if each.refused)]
-    return ImportAccount(reading.read, taken, refused, reading.notes)
-
-
-def import_tables(account: ImportAccount) -> Group:
-    counts = f"{account.read} resources read: {len(account.taken)} referrals taken, {len(account.refused)} refused"
-    taken = [{"taken": each.name, "site": each.site, "referral": each.referral_id} for each in account.taken]
-    refused = [{"refused": each.name, "why": each.reason, "what to do": each.message} for each in account.refused]
-    notes = [{"left out": note.name, "note": note.message} for note in account.notes]
-    return Group(Text(counts), *(table(rows) for rows in (taken, refused, notes) if rows))
 
 
 def audited(row: Mapping[str, Any]) -> str:

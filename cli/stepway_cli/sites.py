@@ -13,12 +13,19 @@ import yaml
 from stepway_care.domain import plan_due
 from stepway_chassis.database import json_connection
 from stepway_chassis.errors import Refusal
+from stepway_intake.domain import rule_sets
+from stepway_intake.domain.admissions import floor_of
+from stepway_intake.domain.authority import ages_of
+from stepway_intake.domain.referrals import pace_of
+from stepway_intake.domain.site_rules import rules_of
 from stepway_notifications.domain.policy import policy_of
 
 SETTINGS = frozenset(
     {
         *("short_name", "phone", "email", "sending_window", "on_call", "page_again_seconds"),  # notifications
-        "part2_program",  # intake
+        *("part2_program", "referral_due_hours", "level_of_care"),  # intake
+        *("instrument_versions", "risk_minutes", "emergency_email"),  # intake
+        *("age_of_majority", "minor_consents_from", "weekly_hours_floor"),  # intake
         "plan_due_hours",  # care
     }
 )
@@ -95,6 +102,11 @@ def check(record: SiteRecord, name: str) -> None:
     try:
         policy_of(record.settings, record.zone)
         plan_due(record.settings)
+        pace_of(record.settings)
+        rule_sets.check(record.settings)
+        rules_of(record.settings)
+        ages_of(record.settings)
+        floor_of(record.settings)
     except Refusal as refusal:
         raise SiteError(f"{name}: settings.{refusal.field}: {refusal.message}") from None
 

@@ -11,7 +11,19 @@ from rich.console import Console
 
 from tests.bench import machine, report
 from tests.bench.figures import Findings
-from tests.bench.parts import calls, events, latency, many_sites, noisy_site, protections, rest
+from tests.bench.parts import (
+    calls,
+    consents,
+    events,
+    imports,
+    latency,
+    many_sites,
+    noisy_site,
+    protections,
+    recordings,
+    rest,
+    work,
+)
 from tests.bench.stand import Stand
 from tests.data import REPOSITORY
 
@@ -23,6 +35,10 @@ PARTS = {
     "sites": many_sites.measure,
     "noisy": noisy_site.measure,
     "protections": protections.measure,
+    "recordings": recordings.measure,
+    "consents": consents.measure,
+    "imports": imports.measure,
+    "work": work.measure,  # last: from then on 200 sites have something to do
 }
 RUNS = REPOSITORY / ".stepway"
 ROUNDS, SECONDS = 5, 2.5

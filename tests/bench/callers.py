@@ -1,4 +1,4 @@
-"""The load: callers who send referrals over gRPC, the same to the floor and to the real service."""
+"""The load: callers over gRPC, the same to the floor and to the real service."""
 
 import asyncio
 import time
@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
-from uuid import uuid4
 
 import grpc
 
-from tests.network import a_referral
+from tests.bench.asked import ASKED, REFERRAL
 
 TIMEOUT_SECONDS = 30.0
 WARM_UP_SECONDS = 0.3
@@ -18,15 +17,17 @@ WARM_UP_SECONDS = 0.3
 
 @dataclass
 class Crowd:
-    """Callers who work alike: `at` are the pairs of site and token that they take in turn.
+    """Callers who work alike: `at` are the sites that they take in turn, each with a token and the ids it is about.
 
-    `pause` is how many seconds each waits before it sends the next. `count` are all answers, `within` those of the time
-    that is measured; `taken` are the seconds that each took which came in it or later.
+    `asked` is what they ask (`asked.py`), `pause` how many seconds each waits before it sends the next. `count` are all
+    answers, `within` those of the time that is measured; `taken` are the seconds that each took which came in it or
+    later.
     """
 
-    at: Sequence[tuple[str, str]]
+    at: Sequence[Sequence[str]]
     callers: int
     pause: float = 0.0
+    asked: str = REFERRAL
     taken: list[float] = field(default_factory=list)
     within: int = 0
     count: int = 0
@@ -60,13 +61,12 @@ async def call(address: str, method: str, crowds: dict[str, dict[str, Any]], sec
 
 
 async def _caller(invoke: Any, crowd: Crowd, begins: float, ends: float) -> None:
-    request, places = a_referral(), cycle(crowd.at)
+    ask, places = ASKED[crowd.asked](), cycle(crowd.at)
     while (sent := time.monotonic()) < ends:
-        site, token = next(places)
-        request.request_id = str(uuid4())
+        site, token, *about = next(places)
         metadata = (("authorization", f"Bearer {token}"), ("stepway-site", site))
         try:
-            await invoke(request.SerializeToString(), metadata=metadata, timeout=TIMEOUT_SECONDS)
+            await invoke(ask(*about), metadata=metadata, timeout=TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                 raise

@@ -8,15 +8,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stepway_cli.local.process import Process
+from tests.bench.asked import REFERRAL
 from tests.bench.floor import places
 from tests.bench.floor.service import RECEIVE
-from tests.bench.listener import CONSUMER
+from tests.bench.listener import CONSUMER, OF_RECORDINGS
 from tests.bench.machine import cpu_seconds, cpu_seconds_of_children
 from tests.bench.stand import FEW_SITES, Stand
 
 RECEIVE_REFERRAL = "/stepway.intake.v1.ReferralService/ReceiveReferral"
+RECORD_ASSESSMENT = "/stepway.intake.v1.AssessmentService/RecordAssessment"
 LONGEST_WAIT_SECONDS = 60.0
 REFERRALS = "subject LIKE '%.referral_received'"  # an outbox may hold events that nobody here listens to
+RECORDINGS = "subject LIKE '%.assessment_completed'"
 
 FLOOR_ANNOUNCED = (places.DATABASE, "SELECT FROM outbox")
 FLOOR_HANDLED = (places.DATABASE, "SELECT event_id AS id, pg_xact_commit_timestamp(xmin) AS at FROM inbox")
@@ -29,6 +32,8 @@ HANDLED = (
     "stepway_notifications",
     f"SELECT event_id AS id, pg_xact_commit_timestamp(xmin) AS at FROM inbox WHERE consumer = '{CONSUMER}'",
 )
+RECORDINGS_ANNOUNCED = ("stepway_intake", f"SELECT FROM outbox WHERE {RECORDINGS}")
+RECORDINGS_HANDLED = ("stepway_notifications", f"SELECT FROM inbox WHERE consumer = '{OF_RECORDINGS}'")
 COMMITTED = (
     "stepway_intake",
     "SELECT id, at FROM (SELECT o.event_id AS id, pg_xact_commit_timestamp(r.xmin) AS at FROM outbox AS o"
@@ -48,11 +53,12 @@ class Pipeline:
     announced: tuple[str, str]
     handled: tuple[str, str]
     committed: tuple[str, str]
-    at: Sequence[tuple[str, str]] = field(repr=False)
+    at: Sequence[Sequence[str]] = field(repr=False)
+    asked: str = REFERRAL
 
     def load(self, callers: int, seconds: float, *, pause: float = 0.0) -> dict[str, Any]:
         """Of so many callers: their rate, and how long each call took."""
-        crowd = {"at": self.at, "callers": callers, "pause": pause}
+        crowd = {"at": self.at, "callers": callers, "pause": pause, "asked": self.asked}
         done = self.stand.worker.do(
             "call", address=self.address, method=self.method, crowds={"all": crowd}, seconds=seconds
         )["all"]

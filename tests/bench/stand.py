@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -90,9 +90,13 @@ class Stand:
     @cached_property
     def staff(self) -> list[tuple[str, str]]:
         """Each site with a token of its front desk."""
+        return self.holders("front_desk", sites(MOST_SITES))
+
+    def holders(self, role: str, at: Sequence[str]) -> list[tuple[str, str]]:
+        """Each of these sites with a token of somebody who has the role there."""
         key, now, life = self.platform.keys.people_key(), datetime.now(UTC), timedelta(hours=2)
-        grants = {site: {site: ["front_desk"]} for site in sites(MOST_SITES)}
-        return [(site, mint(key, f"desk-{site}", grants=grants[site], now=now, lifetime=life)) for site in grants]
+        grants = {site: {site: [role]} for site in at}
+        return [(site, mint(key, f"{role}-{site}", grants=grants[site], now=now, lifetime=life)) for site in grants]
 
     @contextmanager
     def service(self, name: str, *module: str, label: str = "", **changes: str | None) -> Iterator[Process]:

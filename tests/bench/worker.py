@@ -8,14 +8,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from tests.bench.callers import call
-from tests.bench.floor.alone import publish, pull, transact
+from tests.bench.floor.alone import publish, pull, read, transact
+from tests.bench.importer import bare, imported
 from tests.data import REPOSITORY
 
 TASKS: dict[str, Callable[..., Awaitable[Any]]] = {
     "call": call,
     "transact": transact,
+    "read": read,
     "publish": publish,
     "pull": pull,
+    "bare": bare,
+    "imported": imported,
 }
 
 

@@ -271,7 +271,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
     ("old", "new", "told"),
     [
         ("string reason = 4 [", "string cause = 4 [", "reason"),
-        ("string reason = 4 [", "string reason = 5 [", "reason"),
+        ("string reason = 4 [", "string reason = 9 [", "reason"),
         ("int32 page_size = 1 [", "sint32 page_size = 1 [", "page_size"),
         ("rpc GetReferral(", "rpc ReadReferral(", "GetReferral"),
     ],

@@ -7,71 +7,70 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stepway.intake.v1.assessment_pb2 import INSTRUMENT_GAD_7, INSTRUMENT_PHQ_9
+from stepway_chassis.errors import InvalidInput
 from stepway_cli.answers import read_answers
-from stepway_cli.fhir.referrals import Import, read_referrals
-from stepway_intake.instruments.catalogue import GAD_7, PHQ_9
-from stepway_intake.instruments.definition import Definition
-from stepway_intake.instruments.scoring import Risk, risk_of, score
+from stepway_cli.fhir.answered import with_answers
+from stepway_cli.fhir.referrals import Import, Reading, read_referrals
+from stepway_intake.instruments import coded
+from stepway_intake.instruments.catalogue import CURRENT, GAD_7, PHQ_9
+from stepway_intake.instruments.definition import Risk
+from stepway_intake.instruments.scoring import risk_of, score
+from tests import golden
 from tests.data import DEMO_DATA, TEST_DATA, documents
 
 TODAY = date(2026, 11, 21)
-DEFINITIONS = {"PHQ-9": PHQ_9, "GAD-7": GAD_7}
 FORMS = {INSTRUMENT_PHQ_9: PHQ_9, INSTRUMENT_GAD_7: GAD_7}
 
 # Scoring
 
+
+def our_case(instrument: str, said: Any, expect: Any) -> dict[str, Any]:
+    return {"instrument": instrument, "input": said, "expect": expect}
+
+
 OUR_CASES = [
-    {
-        "instrument": "PHQ-9",
-        "input": [1, 2, 1, None, 1, 1, 1, 0, 1],
-        "expect": {"total": 9, "band": "mild", "missing": 1, "item9_flag": True},
-    },
-    {
-        "instrument": "PHQ-9",
-        "input": [0, 3, 2, 2, 2, 0, 0, 0, 1],
-        "expect": {"total": 10, "band": "moderate", "missing": 0, "item9_flag": True, "algorithm": "major"},
-    },
-    {
-        "instrument": "GAD-7",
-        "input": [2, 3, 2, 3, 2, 2, None],
-        "expect": {"total": 16, "band": "severe", "missing": 1},
-    },
+    our_case("PHQ-9", [1, 2, 1, None, 1, 1, 1, 0, 1], {"total": 9, "band": "mild", "missing": 1, "item9_flag": True}),
+    our_case(
+        "PHQ-9",
+        [0, 3, 2, 2, 2, 0, 0, 0, 1],
+        {"total": 10, "band": "moderate", "missing": 0, "item9_flag": True, "algorithm": "major"},
+    ),
+    our_case("GAD-7", [2, 3, 2, 3, 2, 2, None], {"total": 16, "band": "severe", "missing": 1}),
+    our_case("C-SSRS screener", {"q1": 1, "q2": 1, "q3": 0, "q4": 0, "q5": 1}, "high"),
+    our_case("AUDIT", [2, 1, 1, 2, 0, 0, 1, 0, 0, 2], {"total": 9, "band": "zone2", "dependence": 2, "harm": 3}),
+    our_case("AUDIT-C", {"a": [1, 1, 1], "sex": "M"}, {"total": 3, "positive": False, "q1_only": False}),
+    our_case("DAST-10 (item 3 reversed wording)", [1, 0, 0, 1, 0, 0, 0, 0, 0, 0], {"total": 3, "band": "moderate"}),
+    our_case(
+        "PCL-5", [4] * 5 + [1] * 2 + [1] * 7 + [1, 1, 1, 0, 0, 1], {"total": 33, "cut33": True, "dsm_rule": False}
+    ),
+    our_case("MDQ", {"y13": [1] * 8 + [0] * 5, "same": False, "problem": "serious"}, {"count": 8, "positive": False}),
+    our_case("WHODAS-12 simple 0-4", [None, *[3] * 11], {"total": 36, "pct": 75.0}),
+    our_case("WHODAS-12 simple 0-4", [None, None, *[3] * 10], {"total": None, "pct": None}),
+    our_case("EDE-QS", [3, 3, 3, 3, 2, None, *[0] * 6], {"total": 15, "positive": True}),  # 14 x 12 / 11 = 15.3
+    our_case("SCOFF", [0, 1, 0, 1, 0], {"total": 2, "positive": True}),
+    our_case("BAM categorical", {"4": 1, "5": 0, "6": 0, "1": 2}, {"use": 1, "risk": None, "protective": None}),
+    our_case("PHQ-A/PHQ-9M", [2, *[1] * 7, 0, 0, 0, 0, 1], {"total": 9, "band": "mild", "item9_flag": True}),
 ]
 
 
-def published_cases() -> list[dict]:
+def published_cases() -> list[dict[str, Any]]:
     path = TEST_DATA / "instruments" / "golden_scores.json"
-    cases = json.loads(path.read_bytes()) if path.exists() else []
-    return [case for case in cases if case["instrument"] in DEFINITIONS]
-
-
-def scored(definition: Definition, answers: dict[int, int]) -> dict[str, object]:
-    result = score(definition, answers)
-    return {
-        "total": result.total,
-        "band": result.band,
-        "missing": result.missing,
-        "algorithm": result.algorithm,
-        "item9_flag": risk_of(definition, answers) is Risk.PRESENT,
-    }
+    return json.loads(path.read_bytes()) if path.exists() else []
 
 
 @pytest.mark.parametrize("case", OUR_CASES + published_cases())
-def test_a_case_scores_as_published(case):
-    answers = {item: value for item, value in enumerate(case["input"], start=1) if value is not None}
-    result = scored(DEFINITIONS[case["instrument"]], answers)
-    assert {key: result[key] for key in case["expect"]} == case["expect"]
+def test_a_case_scores_as_published(case: dict[str, Any]) -> None:
+    assert golden.results(case) == golden.expected(case)
 
 
-def test_every_published_case_of_our_instruments_is_among_them():
-    assert len(published_cases()) in (0, 16)
-
-
-LOINC_VALUES = {"LA6568-5": 0, "LA6569-3": 1, "LA6570-1": 2, "LA6571-9": 3}
+def test_every_published_case_is_among_them_and_each_instrument_has_one_of_ours() -> None:
+    assert len(published_cases()) in (0, 63)
+    assert {golden.NAMES[case["instrument"]] for case in OUR_CASES} == set(CURRENT)
 
 
 def total_item(total: int) -> dict:
@@ -81,25 +80,90 @@ def total_item(total: int) -> dict:
 OUR_RESPONSE = {
     "resourceType": "QuestionnaireResponse",
     "item": [
-        *({"linkId": f"/{item.loinc}", "answer": [{"valueCoding": {"code": "LA6569-3"}}]} for item in PHQ_9.items),
+        *({"linkId": f"/{item.loinc}", "answer": [{"valueCoding": {"code": "LA6569-3"}}]} for item in PHQ_9.items[:9]),
         total_item(9),
     ],
 }
 
 
-def published_responses() -> list[dict]:
-    path = TEST_DATA / "fhir" / "us_core" / "QuestionnaireResponse-phq-9-example.json"
-    return [json.loads(path.read_bytes())] if path.exists() else []
+def published(kind: str) -> list[dict[str, Any]]:
+    paths = [TEST_DATA / "fhir" / "us_core" / f"{name}.json" for name in kind.split()]
+    return [json.loads(path.read_bytes()) for path in paths if path.exists()]
 
 
-@pytest.mark.parametrize("response", [OUR_RESPONSE, *published_responses()])
-def test_a_questionnaire_response_scores_the_total_that_it_states(response):
-    said = {item["linkId"].removeprefix("/"): item["answer"][0] for item in response["item"]}
-    answers = {item.number: LOINC_VALUES[said[item.loinc]["valueCoding"]["code"]] for item in PHQ_9.items}
-    assert score(PHQ_9, answers).total == said[PHQ_9.total_loinc]["valueDecimal"]
+def coded_items(response: dict[str, Any]) -> dict[str, Any]:
+    """By the LOINC code that stands in the linkId, what was answered."""
+    answers = {item["linkId"].removeprefix("/"): item["answer"][0] for item in response["item"]}
+    return {
+        code: said["valueCoding"]["code"] if "valueCoding" in said else said["valueDecimal"]
+        for code, said in answers.items()
+    }
 
 
-# Answers
+@pytest.mark.parametrize("response", [OUR_RESPONSE, *published("QuestionnaireResponse-phq-9-example")])
+def test_a_questionnaire_response_scores_the_total_that_it_states(response: dict[str, Any]) -> None:
+    said = coded_items(response)
+    definition, answers = coded.read(said)
+    assert (definition.name, score(definition, answers).total) == ("phq-9", said[PHQ_9.total_loinc])
+
+
+def test_an_audit_c_that_asks_for_days_of_bingeing_instead_of_item_1_is_refused() -> None:
+    ours = {"68517-2": 0, "68519-8": "LA15694-5", "68520-6": "LA6270-8", "75626-2": 0}
+    for said in (ours, *map(coded_items, published("QuestionnaireResponse-AUDIT-C"))):
+        with pytest.raises(InvalidInput, match="LOINC_UNKNOWN"):
+            coded.read(said)
+
+
+PHQ_9_OBSERVATIONS = " ".join(f"Observation-PHQ9-item-example-{item.loinc}" for item in PHQ_9.items)
+OUR_OBSERVATIONS = [
+    {"code": {"coding": [{"code": item.loinc}]}, "valueCodeableConcept": {"coding": [{"code": code}]}}
+    for item, code in zip(PHQ_9.items, [*["LA6569-3"] * 9, "LA6572-7"], strict=True)
+]
+
+
+@pytest.mark.parametrize(
+    ("observations", "total"),
+    [(OUR_OBSERVATIONS, 9), *([(published(PHQ_9_OBSERVATIONS), 12)] if published(PHQ_9_OBSERVATIONS) else [])],
+)
+def test_the_observations_of_a_panel_score_the_total_of_the_panel(
+    observations: list[dict[str, Any]], total: int
+) -> None:
+    said = {each["code"]["coding"][0]["code"]: _observed(each) for each in observations}
+    definition, answers = coded.read(said)
+    assert (definition.name, score(definition, answers).total) == ("phq-9", total)
+
+
+def _observed(observation: dict[str, Any]) -> str:
+    return str(observation["valueCodeableConcept"]["coding"][0]["code"])
+
+
+# Answers in FHIR
+
+
+def published_files(*kinds: str) -> list[tuple[str, bytes]]:
+    """HL7's Patient whom all is about, and its example of a PHQ-9 in resources of these kinds."""
+    files = documents(TEST_DATA / "fhir" / "us_core")
+    return [file for file in files if file[0].startswith(kinds)]
+
+
+@pytest.mark.parametrize("kind", ["QuestionnaireResponse-phq-9", "Observation-PHQ9", "Q"])
+def test_the_published_answers_are_read_as_one_phq_9_of_12(kind):
+    found = Reading(published_files("patient-example", kind), today=TODAY, wanted=with_answers)
+    filled = [each for ready in found.ready() for each in ready.filled]
+    if not (TEST_DATA / "fhir" / "us_core").exists():
+        assert filled == []
+        return
+    (sheet,) = (each.sheet for each in filled if each.sheet.instrument == INSTRUMENT_PHQ_9)
+    assert (score(PHQ_9, sheet.answers).total, sheet.stated_total) == (12, 12)
+
+
+def test_every_published_resource_ends_in_one_place_with_answers_too():
+    found = Reading(documents(TEST_DATA / "fhir" / "us_core"), today=TODAY, wanted=with_answers)
+    taken = [name for ready in found.ready() for name in ready.made_of]
+    assert found.read == len(taken) + len(found.refused) + sum(note.resources for note in found.notes)
+
+
+# Answers in tables
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 
 from stepway.scheduling.v1.track_pb2 import Daypart
 from stepway_cli.services import SERVICES
-from stepway_intake.domain.referrals import Daypart as Intakes
+from stepway_intake.domain.admissions import Daypart as Intakes
 from stepway_scheduling.domain import Daypart as Schedulings
 from tests.data import REPOSITORY
 

@@ -128,7 +128,7 @@ def run() -> Iterator[str]:
 def test_up_stops_within_15_seconds_leaves_no_process_and_keeps_data_and_sites(run: str, tmp_path: Path) -> None:
     first = Up(run)
     imported = first.imported()
-    newer = (REPOSITORY / "deploy" / "sites" / "1-northside.yaml").read_text().replace("revision: 2", "revision: 3")
+    newer = (REPOSITORY / "deploy" / "sites" / "1-northside.yaml").read_text().replace("revision: 3", "revision: 4")
     (tmp_path / "northside.yaml").write_text(newer)
     applied = [STEPWAY, "sites", "apply", str(tmp_path), "--run", run]
     assert "northside applied" in subprocess.run(applied, cwd=REPOSITORY, capture_output=True, text=True).stdout
@@ -157,7 +157,8 @@ async def test_an_operator_follows_what_is_still_to_come_until_they_have_seen_en
     seen = [json.loads(await asyncio.to_thread(tail.stdout.readline))["subject"] for _ in received]
     tail.send_signal(signal.SIGINT)
     rest, said = tail.communicate(timeout=20)
-    assert (seen, rest, said, tail.returncode) == (received, "", "", 0)
+    assert sorted(seen) == sorted(received)  # two people's referrals may come in either order
+    assert (rest, said, tail.returncode) == ("", "", 0)
 
 
 def _following(network: Network, *options: str) -> subprocess.Popen[str]:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from stepway.intake.v1.consent_service_pb2 import RevokeConsentRequest
 from stepway.notifications.v1.escalation_service_pb2 import AcknowledgeEscalationRequest
-from stepway.scheduling.v1.enrollment_service_pb2 import ListEnrollmentsRequest
+from stepway.scheduling.v1.enrollment_service_pb2 import EndEnrollmentRequest, ListEnrollmentsRequest
 from stepway.scheduling.v1.track_pb2 import DAYPART_WEEKEND
 from stepway_cli import trace
 from stepway_cli.services import SERVICES
@@ -26,6 +26,7 @@ CALLS: set[Edge] = {
     ("notifications", "intake", "ReferralService/GetPatientContact"),
     ("notifications", "intake", "ConsentService/GetFamilyMemberContact"),
     ("notifications", "scheduling", "EnrollmentService/GetEnrollment"),
+    ("intake", "scheduling", "EnrollmentService/GetEnrollment"),
 }
 ALSO_CALLS: set[Edge] = {("notifications", "intake", "ConsentService/CheckConsents")}
 """Only within the hours in which the site writes to people, or when a revocation finds something queued."""
@@ -38,6 +39,9 @@ FEEDS: set[Edge] = {
     ("intake", "family", "ConsentRevoked"),
     ("intake", "notifications", "ConsentRevoked"),
     ("scheduling", "care", "EnrollmentConfirmed"),
+    ("scheduling", "intake", "EnrollmentConfirmed"),
+    ("scheduling", "intake", "EnrollmentWaitlisted"),
+    ("scheduling", "intake", "EnrollmentEnded"),
     ("scheduling", "notifications", "EnrollmentConfirmed"),
     ("scheduling", "notifications", "EnrollmentWaitlisted"),
     ("family", "notifications", "FamilyMemberInvited"),
@@ -90,12 +94,14 @@ async def test_one_trace_crosses_all_five_services(network: Network) -> None:
 
 
 async def _finish(network: Network, case: Case) -> None:
-    """The page is taken and the consent withdrawn."""
+    """The page is taken, the consent withdrawn, the seat given back."""
     at = At(network, case.site)
     taken = AcknowledgeEscalationRequest(request_id=str(uuid4()), escalation_id=case.escalation)
     await at.call("notifications", "EscalationService/AcknowledgeEscalation", taken, role="site_lead")
     revoked = RevokeConsentRequest(request_id=str(uuid4()), consent_id=case.consent)
     await at.call("intake", "ConsentService/RevokeConsent", revoked)
+    ended = EndEnrollmentRequest(request_id=str(uuid4()), enrollment_id=case.enrollment)
+    await at.call("scheduling", "EnrollmentService/EndEnrollment", ended)
 
 
 async def _wait_in_line(network: Network, site: str = NORTHSIDE) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from stepway_chassis import migrations, telemetry
 from stepway_chassis.app import utc_now
 from stepway_chassis.database import Database
 from stepway_chassis.deliveries import Deliveries
+from stepway_chassis.settings import PREFIX, Settings
 from stepway_cli import sites
 from stepway_cli.bring_up import migrations_of
 from stepway_cli.local.platform import Platform
@@ -20,15 +21,20 @@ from tests.faults.observed import Row
 
 EASTBAY, WESTBAY = "eastbay", "westbay"  # sites of the intake apart, which no running consumer pulls for
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-_MOVING = "outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work, person_label"
+_MOVING = "outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work, person_label, person_alias"
 _OWN = {
-    "intake": "risk_flag, assessment, admission, level_of_care_decision, consent, family_member, referral, patient",
+    "intake": (
+        "imported, risk_flag, assessment, workup, content_pack, transfer, admission, hand_off_attempt, hand_off,"
+        " level_of_care_decision, level_of_care_suggestion, consent, party, family_member, referral, person_key,"
+        " patient"
+    ),
     "scheduling": "enrollment, track",
     "care": "treatment_plan",
     "family": "consent_link, patient, invitation, family_group",
     "notifications": "message, escalation, family_member, patient",
 }
 MAX_FAILURES = 5
+_OF_EVERY_SERVICE = {PREFIX + item.name.upper() for item in fields(Settings)} - {"STEPWAY_TRACE_FILE"}
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,8 @@ class Apart:
         return Deliveries(database, telemetry.start(service, ratio=0.0), utc_now, max_failures=MAX_FAILURES)
 
     def environment(self, service: str, **changes: str) -> dict[str, str]:
-        """For a service of this process: what the running one is told, but with the databases apart."""
-        told = {name: value for name, value in self.platform.environment(service).items() if "STEPWAY" in name}
-        for of_one_service in ("STEPWAY_TRACE_FILE", "STEPWAY_WATCH_SECONDS"):
-            told.pop(of_one_service, None)
+        """For a service of this process: what the running one is told as every service is, with the databases apart."""
+        told = {name: value for name, value in self.platform.environment(service).items() if name in _OF_EVERY_SERVICE}
         urls = {
             "STEPWAY_DATABASE_URL": self.url(service, "app"),
             "STEPWAY_RELAY_DATABASE_URL": self.url(service, "relay"),
@@ -79,7 +83,7 @@ async def made(platform: Platform) -> Apart:
     records = read_sites([REPOSITORY / "deploy" / "sites"])
     elsewhere = [replace(records[0], site=site) for site in (EASTBAY, WESTBAY)]
     for service in SERVICES:
-        await _make(apart, service, elsewhere if service == "intake" else records)
+        await _make(apart, service, [*records, *elsewhere] if service == "intake" else records)
     return apart
 
 

@@ -9,6 +9,7 @@ from tests.faults.history import History, Kind
 from tests.faults.observed import Observed, Row
 
 Pair = tuple[str, str]  # a patient and a family member
+_WAY = ("received", "screening", "decided", "admitted", "waitlisted")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def _announcements(seen: Observed) -> Iterator[str]:
     intake, scheduling, messages = (seen.tables[name] for name in ("intake", "scheduling", "notifications"))
     flags, pages, enrollments = intake["risk_flag"], messages["escalation"], scheduling["enrollment"]
     yield from _once(seen, "intake", "referral_received", intake["referral"])
+    yield from _moves(seen, intake["referral"], intake["admission"])
     yield from _once(seen, "intake", "assessment_completed", intake["assessment"])
     yield from _once(seen, "intake", "risk_flagged", (flag for flag in flags if flag["urgency"] == "page"))
     yield from _once(seen, "intake", "risk_review_requested", (flag for flag in flags if flag["urgency"] == "review"))
@@ -73,6 +75,20 @@ def _announcements(seen: Observed) -> Iterator[str]:
     delivered = (row for row in messages["message"] if row["status"] == "delivered")
     yield from _once(seen, "notifications", "message_delivered", delivered)
     yield from _once(seen, "notifications", "message_failed", ())
+
+
+def _moves(seen: Observed, referrals: Iterable[Row], admissions: Iterable[Row]) -> Iterator[str]:
+    """Nobody is called and nothing is closed under load: a referral was announced at each step of this way, once.
+
+    Whoever has waited for a seat is back among the admitted.
+    """
+    moves = Counter(event.about for event in seen.announced("intake", "referral_moved"))
+    waited = {event.about for event in seen.announced("intake", "admission_waitlisted")}
+    have_waited = {row["referral_id"] for row in admissions if row["id"] in waited}
+    for row in referrals:
+        back = 2 * (row["status"] == "admitted" and row["id"] in have_waited)
+        if moves[row["id"]] != _WAY.index(row["status"]) + back:
+            yield f"referral {row['id']}: it is {row['status']}, and was said to have moved {moves[row['id']]} times"
 
 
 def _once(seen: Observed, service: str, token: str, rows: Iterable[Row]) -> Iterator[str]:

@@ -10,13 +10,14 @@ from tests.data import REPOSITORY
 
 EVENTS = Path("stepway/intake/v1/events.proto")
 _ENUM = """
-// How somebody came to be referred.
-enum ReferralSource {{
-  REFERRAL_SOURCE_UNSPECIFIED = 0;
+// The way by which word of somebody came.
+enum ReferralRoute {{
+  REFERRAL_ROUTE_UNSPECIFIED = 0;
 {values}
 }}
 """
-_FIELD = "  ReferralSource source = 4;\n}\n\n// A set of answers"
+_LAST = "  google.protobuf.Timestamp received_at = 3 [(buf.validate.field).required = true];\n"
+_FIELD = "  ReferralRoute route = 4;\n"
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,18 @@ class Version:
         return {**told, "PYTHONPATH": f"{self.contracts}:{REPOSITORY}", "SAYS": says}
 
 
-def version(folder: Path, *sources: str) -> Version:
-    """A version in whose contracts ReferralReceived has a source, one of these; each is generated once."""
-    contracts = folder / "-".join(sources)
+def version(folder: Path, *routes: str) -> Version:
+    """A version in whose contracts ReferralReceived has a route, one of these; each is generated once."""
+    contracts = folder / "-".join(routes)
     if not contracts.exists():
-        _generate(_changed(sources), contracts)
+        _generate(_changed(routes), contracts)
     return Version(contracts)
 
 
-def _changed(sources: tuple[str, ...]) -> str:
+def _changed(routes: tuple[str, ...]) -> str:
     today = (REPOSITORY / "protos" / EVENTS).read_text()
-    values = "\n".join(f"  REFERRAL_SOURCE_{name} = {number};" for number, name in enumerate(sources, start=1))
-    changed = today.replace("}\n\n// A set of answers", _FIELD, 1)
+    values = "\n".join(f"  REFERRAL_ROUTE_{name} = {number};" for number, name in enumerate(routes, start=1))
+    changed = today.replace(_LAST, _LAST + _FIELD, 1)
     assert changed != today
     return changed + _ENUM.format(values=values)
 

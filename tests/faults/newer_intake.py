@@ -1,20 +1,20 @@
-"""Intake as a version to come: it says of every referral how somebody came to it; -m tests.faults.newer_intake."""
+"""Intake as a version to come: it says of every referral by which way word of it came; -m tests.faults.newer_intake."""
 
 import os
 from itertools import cycle
 from typing import Any
 
 from stepway_chassis.app import run
-from stepway_intake import wire
 from stepway_intake.app import APP
+from stepway_intake.wire import referrals as wire
 
-sources = cycle(os.environ["SAYS"].split(","))
+routes = cycle(os.environ["SAYS"].split(","))
 today = wire.referral_received
 
 
 def referral_received(received: Any) -> Any:
     event: Any = today(received)
-    event.source = type(event).DESCRIPTOR.fields_by_name["source"].enum_type.values_by_name[next(sources)].number
+    event.route = type(event).DESCRIPTOR.fields_by_name["route"].enum_type.values_by_name[next(routes)].number
     return event
 
 

@@ -31,7 +31,7 @@ _CHASSIS = {
 }
 OWN = {
     "intake": {
-        "referral": "site, id, patient_id, reason",
+        "referral": "site, id, patient_id, reason, status",
         "patient": "site, id, person",
         "assessment": "site, id, referral_id, answered_at",
         "risk_flag": "site, id, patient_id, urgency, acknowledged_by, paged_at",
@@ -165,7 +165,9 @@ def texts(platform: Platform) -> list[HandedOver]:
 
 
 def mails(platform: Platform) -> list[HandedOver]:
-    return [HandedOver(_message_id(mail.read_bytes()), _made(mail)) for mail in platform.mails.glob("*.eml")]
+    """Those of notifications; intake writes to an emergency address by itself when it does not answer."""
+    found = [HandedOver(_message_id(mail.read_bytes()), _made(mail)) for mail in platform.mails.glob("*.eml")]
+    return [mail for mail in found if not mail.message.startswith("emergency-")]
 
 
 def _made(file: Path) -> datetime:

@@ -1,19 +1,28 @@
 """Events for each handler of the five services, and the state that they lead to in whichever order they come."""
 
+import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 from google.protobuf.message import Message
 
 from stepway.family.v1.events_pb2 import FamilyMemberInvited
-from stepway.intake.v1.events_pb2 import ConsentGranted, ConsentRevoked, PatientAdmitted, ReferralReceived, RiskFlagged
+from stepway.intake.v1.events_pb2 import (
+    ConsentGranted,
+    ConsentRevoked,
+    PatientAdmitted,
+    PatientMerged,
+    ReferralReceived,
+    RiskFlagged,
+)
 from stepway.notifications.v1.events_pb2 import EscalationAcknowledged
-from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed, EnrollmentWaitlisted
+from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed, EnrollmentEnded, EnrollmentWaitlisted
 from stepway_chassis.deliveries import Delivery
 from stepway_chassis.times import to_proto
+from stepway_intake.domain.people import Person
 from tests.faults.apart import EASTBAY, NOON, WESTBAY
 from tests.faults.foreign import delivery
 from tests.faults.observed import SITES, Row
@@ -21,6 +30,7 @@ from tests.network import Network
 
 LABELS = ("general", "part2")
 MOST = 6  # records that a case is about
+SOMEBODY = json.dumps(asdict(Person("", "", "", "", (), "")))
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ def acknowledgements(rng: random.Random, _: Network) -> Case:
 
 def _a_flag(site: str, flag: UUID) -> str:
     return (
-        f"INSERT INTO patient VALUES ('{site}', '{flag}', '{{}}', 'general', now());"
+        f"INSERT INTO patient VALUES ('{site}', '{flag}', '{SOMEBODY}', 'general', now());"
         f"INSERT INTO referral VALUES ('{site}', '{flag}', '{flag}', 'received', '[]', '', now());"
         "INSERT INTO risk_flag (site, id, patient_id, referral_id, urgency, raised_at)"
         f" VALUES ('{site}', '{flag}', '{flag}', '{flag}', 'page', now())"
@@ -287,8 +297,114 @@ def _a_waiting_message(row: Row) -> str:
     )
 
 
+def follows(event: type[Message], since: str) -> Callable[[random.Random, Network], Case]:
+    """Of enrolments wherever they stand by now, told as an event of one kind."""
+
+    def made(rng: random.Random, network: Network) -> Case:
+        before, events = [], list[Delivery]()
+        query = "SELECT site, id, patient_id, admission_id FROM enrollment WHERE true"
+        for row in some(network, "scheduling", query):
+            before.append(_an_admission(row))
+            told = {"enrollment_id": row["id"], "patient_id": row["patient_id"], since: to_proto(NOON)}
+            events += [delivery(event(**told), row["site"], sequence=n + 1) for n in range(rng.randint(1, 3))]
+        state = {
+            "admission": "SELECT site, id, status, ending, enrollment_id, enrolled_at, ended_at FROM admission",
+            "referral": "SELECT site, id, status, next_action, stood FROM referral",
+        }
+        return Case("intake", events, state, ";".join(before))
+
+    return made
+
+
+def _an_admission(row: Row) -> str:
+    site, id, patient = row["site"], row["admission_id"], row["patient_id"]
+    return (
+        f"INSERT INTO patient VALUES ('{site}', '{patient}', '{SOMEBODY}', 'general', now()) ON CONFLICT DO NOTHING;"
+        f"INSERT INTO referral VALUES ('{site}', '{id}', '{patient}', 'admitted', '[]', '', now());"
+        "INSERT INTO admission (site, id, referral_id, patient_id, availability, admitted_at)"
+        f" VALUES ('{site}', '{id}', '{id}', '{patient}', '{{morning}}', now())"
+    )
+
+
+ALIASES = "SELECT site, person, same_as FROM person_alias"
+
+
+def _merges(rng: random.Random, patients: Sequence[str]) -> list[PatientMerged]:
+    """All of them become one: each goes into one that has not gone yet."""
+    left, events = list(patients), list[PatientMerged]()
+    while len(left) > 1:
+        gone = left.pop(rng.randrange(len(left)))
+        told = {"merged_patient_id": gone, "patient_id": rng.choice(left)}
+        events.append(PatientMerged(**told, merged_at=to_proto(NOON)))
+    return events
+
+
+def _merged(rng: random.Random, service: str, row: Callable[[str, str], str], **state: str) -> Case:
+    """Three people of each site, each with a record, who are one person; `row` is SQL that gives a patient one."""
+    before, events = [], list[Delivery]()
+    for site in SITES:
+        patients = [str(uuid4()) for _ in range(3)]
+        before += [row(site, patient) for patient in patients]
+        for patient in patients:
+            before.append(f"INSERT INTO person_label VALUES ('{site}', '{patient}', '{rng.choice(LABELS)}')")
+        events += labelled(rng, site, _merges(rng, patients))
+    return Case(service, events, {**state, "aliases": ALIASES, "labels": LABELLED}, ";".join(before))
+
+
+def merged_seats(rng: random.Random, _: Network) -> Case:
+    def row(site: str, patient: str) -> str:
+        columns = "site, id, admission_id, patient_id, availability, status, admitted_at, correlation"
+        values = f"'{site}', '{uuid4()}', '{uuid4()}', '{patient}', '{{evening}}', 'waitlisted', now(), ''"
+        return f"INSERT INTO enrollment ({columns}) VALUES ({values})"
+
+    return _merged(rng, "scheduling", row, enrolled="SELECT site, id, patient_id, status FROM enrollment")
+
+
+def merged_plans(rng: random.Random, _: Network) -> Case:
+    def row(site: str, patient: str) -> str:
+        columns = "site, id, patient_id, enrollment_id, status, drafted_at, due_at, correlation"
+        values = f"'{site}', '{uuid4()}', '{patient}', '{uuid4()}', 'draft', now(), now(), ''"
+        return f"INSERT INTO treatment_plan ({columns}) VALUES ({values})"
+
+    return _merged(rng, "care", row, plans="SELECT site, id, patient_id FROM treatment_plan")
+
+
+def merged_families(rng: random.Random, _: Network) -> Case:
+    """Of their admissions the first is kept."""
+
+    def row(site: str, patient: str) -> str:
+        at = (NOON + timedelta(seconds=rng.randint(0, 10**6))).isoformat()
+        link = f"'{site}', '{uuid4()}', '{patient}', '{uuid4()}', now(), '{at}', '', '', '{{}}'"
+        admission = f"'{site}', '{patient}', '{at}', '{patient}', '', '{{}}'"
+        return (
+            "INSERT INTO consent_link (site, id, patient_id, family_member_id, granted, at, correlation, causation,"
+            f" trace_context) VALUES ({link}); INSERT INTO patient (site, id, at, correlation, causation,"
+            f" trace_context) VALUES ({admission})"
+        )
+
+    admitted = "SELECT site, id, at, correlation FROM patient"
+    return _merged(rng, "family", row, links=LINKS, admitted=admitted, due=DUE)
+
+
+def merged_messages(rng: random.Random, _: Network) -> Case:
+    """Some of them want no messages, and then none of them does."""
+
+    def row(site: str, patient: str) -> str:
+        stop = f"UPDATE patient SET stopped_at = created.at FROM (SELECT '{NOON}'::timestamptz AS at) AS created"
+        stopped = f"{stop} WHERE site = '{site}' AND id = '{patient}'" if rng.random() < 0.4 else "SELECT 1"
+        who = {"site": site, "patient_id": patient, "family_member_id": str(uuid4())}
+        return f"{_a_waiting_message(who)}; {stopped}"
+
+    members = "SELECT site, id, patient_id FROM family_member"
+    stopped = "SELECT site, id, stopped_at FROM patient"
+    return _merged(rng, "notifications", row, messages=MESSAGES, members=members, stopped=stopped)
+
+
 CASES: dict[str, Callable[[random.Random, Network], Case]] = {
     "acknowledge_risk_flag": acknowledgements,
+    "follow_waitlist": follows(EnrollmentWaitlisted, "waitlisted_at"),
+    "follow_seat": follows(EnrollmentConfirmed, "confirmed_at"),
+    "follow_end": follows(EnrollmentEnded, "ended_at"),
     "seat_patient": admissions,
     "draft_plan": seats,
     "note_consent": grants,
@@ -300,13 +416,21 @@ CASES: dict[str, Callable[[random.Random, Network], Case]] = {
     "explain_waitlist": waits,
     "invite_family_member": invitations,
     "withhold_messages": endings,
+    "follow_seated_patient": merged_seats,
+    "follow_planned_patient": merged_plans,
+    "follow_linked_patient": merged_families,
+    "follow_messaged_patient": merged_messages,
 }
 
 
 def family_story(rng: random.Random, _: Network) -> Case:
-    """What family hears of a consent and its patient: granted, often revoked, admitted once or more than once."""
+    """What family hears of a consent and its patient: granted, often revoked, admitted once or more than once.
+
+    Two of the patients of each site turn out to be one.
+    """
     events = list[Delivery]()
     for site in SITES:
+        patients = list[str]()
         for _consent in range(4):
             who = {each: str(uuid4()) for each in ("consent_id", "patient_id", "family_member_id")}
             patient = who["patient_id"]
@@ -317,18 +441,22 @@ def family_story(rng: random.Random, _: Network) -> Case:
                 for _ in range(rng.randint(1, 2))
             ]
             events += labelled(rng, site, messages)
+            patients.append(patient)
+        events += labelled(rng, site, _merges(rng, patients[:3]))
     links = (
         "SELECT site, id, patient_id, family_member_id, granted, revoked, at, correlation, causation FROM consent_link"
     )
     admitted = "SELECT site, id, at, correlation, causation FROM patient"
-    return Case("family", events, {"links": links, "patients": admitted, "labels": LABELLED, "due": DUE})
+    return Case(
+        "family", events, {"links": links, "patients": admitted, "labels": LABELLED, "due": DUE, "aliases": ALIASES}
+    )
 
 
 def notifications_story(rng: random.Random, network: Network) -> Case:
     """What notifications hears of the same people: referred, in danger, seated or not, their families invited or not.
 
     Of each enrolment that it was confirmed and that it waits, whichever is true by now; of each consent, ended or not,
-    that it has ended.
+    that it has ended; and that two of the people of a site are one.
     """
     events, invited, ended = list[Delivery](), invitations(rng, network), endings(rng, network)
     for row in [*some(network, "scheduling", WAITING)[:2], *some(network, "scheduling", SEATED)[:2]]:
@@ -340,8 +468,11 @@ def notifications_story(rng: random.Random, network: Network) -> Case:
             EnrollmentConfirmed(**told, confirmed_at=to_proto(NOON)),
         ]
         events += labelled(rng, row["site"], messages)
+    events += _becoming_one(rng, some(network, "scheduling", SEATED)[:3])
     state = {
         "messages": MESSAGES,
+        "stopped": "SELECT site, id, stopped_at FROM patient",
+        "aliases": ALIASES,
         "members": "SELECT site, id, patient_id, stopped_at FROM family_member",
         "escalations": "SELECT site, risk_flag_id, patient_id, clinicians, pages FROM escalation",
         "labels": LABELLED,
@@ -350,7 +481,47 @@ def notifications_story(rng: random.Random, network: Network) -> Case:
     return Case("notifications", [*events, *invited.events, *ended.events], state, ended.before)
 
 
+def intake_story(rng: random.Random, network: Network) -> Case:
+    """What intake hears: pages are acknowledged, and each enrolment waits, has its seat and has ended, all at once."""
+    pages = acknowledgements(rng, network)
+    seats = [CASES[name](rng, network) for name in ("follow_waitlist", "follow_seat", "follow_end")]
+    events = [event for case in (pages, *seats) for event in case.events]
+    return Case("intake", events, {**pages.state, **seats[0].state}, f"{pages.before};{seats[0].before}")
+
+
+def scheduling_story(rng: random.Random, network: Network) -> Case:
+    """What scheduling hears of the same people: admitted, and two of them are one."""
+    admitted = admissions(rng, network)
+    rows = some(network, "intake", "SELECT site, id, patient_id FROM admission WHERE true")
+    return replace(
+        admitted, events=[*admitted.events, *_becoming_one(rng, rows)], state={**admitted.state, "aliases": ALIASES}
+    )
+
+
+def care_story(rng: random.Random, _: Network) -> Case:
+    """What care hears of the same people: they have seats, and all of them are one."""
+    drafted = seats(rng, _)
+    rows = [{"site": event.site, "patient_id": json.loads(event.payload)["patientId"]} for event in drafted.events]
+    return replace(
+        drafted, events=[*drafted.events, *_becoming_one(rng, rows)], state={**drafted.state, "aliases": ALIASES}
+    )
+
+
+def _becoming_one(rng: random.Random, rows: Sequence[Row]) -> list[Delivery]:
+    """All people of a site whom these rows are about."""
+    return [
+        event
+        for site in SITES
+        for event in labelled(
+            rng, site, _merges(rng, sorted({row["patient_id"] for row in rows if row["site"] == site}))
+        )
+    ]
+
+
 MIXED: dict[str, Callable[[random.Random, Network], Case]] = {
+    "intake": intake_story,
+    "scheduling": scheduling_story,
+    "care": care_story,
     "family": family_story,
     "notifications": notifications_story,
 }

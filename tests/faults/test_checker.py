@@ -109,7 +109,7 @@ def _an_aggregate_is_parked(_: History, seen: Observed) -> None:
     seen.tables["intake"]["outbox_blocked"].append({"aggregate_id": "one", "reason": "BadRequestError"})
 
 
-@breaking("its events lie in the stream as [2, 1]")
+@breaking("its events lie in the stream as [2, 1")
 def _two_events_of_one_aggregate_are_swapped(_: History, seen: Observed) -> None:
     second = next(
         index
@@ -144,6 +144,13 @@ def _a_change_is_not_announced(_: History, seen: Observed) -> None:
 def _a_change_is_announced_twice(_: History, seen: Observed) -> None:
     event = seen.announced("notifications", "message_delivered")[0]
     seen.stream.append(replace(event, id="another", sequence=2))
+
+
+@breaking("was said to have moved 2 times")
+def _a_move_is_announced_twice(_: History, seen: Observed) -> None:
+    moved = seen.announced("intake", "referral_moved")
+    once = next(event for event in moved if [each.about for each in moved].count(event.about) == 1)
+    seen.stream.append(replace(once, id="another", sequence=once.sequence + 1))
 
 
 @breaking("referral_received")

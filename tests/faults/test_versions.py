@@ -15,7 +15,7 @@ from tests.waiting import until
 
 SHARE = 1000 if SOAK else 90
 NEWER = "dead_letter WHERE reason = 'NEWER_SCHEMA' AND site = '{site}'"
-SAYS_MORE = "outbox WHERE site = '{site}' AND convert_from(payload, 'UTF8') LIKE '%\"source\"%'"
+SAYS_MORE = "outbox WHERE site = '{site}' AND convert_from(payload, 'UTF8') LIKE '%\"route\"%'"
 
 
 async def test_row_18_a_newer_cell_serves_its_site_while_the_others_stay(
@@ -24,7 +24,7 @@ async def test_row_18_a_newer_cell_serves_its_site_while_the_others_stay(
     """Intake says one more field and two values of it; the notifications of its site know no such field, then one
     value, then both.
     """
-    first, second = version(tmp_path, "PHONE"), version(tmp_path, "PHONE", "SCHOOL")
+    first, second = version(tmp_path, "PHONE"), version(tmp_path, "PHONE", "LETTER")
     before, commands = len(stage.history.commands), Commands(stage.history, random.Random(seed))
 
     async def referred() -> None:
@@ -33,9 +33,7 @@ async def test_row_18_a_newer_cell_serves_its_site_while_the_others_stay(
 
     async with stage.loaded("row 18", seed) as load, stage.home("intake", "notifications"):
         async with (
-            running(
-                stage, "intake", "tests.faults.newer_intake", second, "REFERRAL_SOURCE_PHONE,REFERRAL_SOURCE_SCHOOL"
-            ),
+            running(stage, "intake", "tests.faults.newer_intake", second, "REFERRAL_ROUTE_PHONE,REFERRAL_ROUTE_LETTER"),
             running(stage, "notifications", "stepway_notifications", first),
         ):
             await stage.move(LAKESIDE, "intake", "west")
@@ -49,7 +47,7 @@ async def test_row_18_a_newer_cell_serves_its_site_while_the_others_stay(
             await load.finished()
             await until(lambda: _put_aside(stage, 1))
         async with (
-            running(stage, "intake", "tests.faults.newer_intake", second, "REFERRAL_SOURCE_SCHOOL"),
+            running(stage, "intake", "tests.faults.newer_intake", second, "REFERRAL_ROUTE_LETTER"),
             running(stage, "notifications", "stepway_notifications", second),
         ):
             await until(lambda: _nothing_aside(stage))

@@ -19,7 +19,8 @@ from stepway.intake.v1.consent_service_pb2 import (
     ListConsentsRequest,
     RevokeConsentRequest,
 )
-from stepway_chassis.errors import InvalidInput, NotFound, Refusal, Unavailable
+from stepway.scheduling.v1.enrollment_service_pb2 import EndEnrollmentRequest
+from stepway_chassis.errors import Conflict, InvalidInput, NotFound, Refusal, Unavailable
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.times import to_proto
 from tests.calls import service_token
@@ -274,3 +275,118 @@ async def test_another_family_member_finds_no_invitation(network: Network) -> No
         await other.call(
             f"{INVITATIONS}/GetInvitation", GetInvitationRequest(invitation_id=case.invitation), site=NORTHSIDE
         )
+
+
+def announced(network: Network, consent: str) -> list[str]:
+    query = f"SELECT headers->>'ce-type' AS type FROM outbox WHERE aggregate_id = '{consent}' ORDER BY aggregate_seq"
+    return [row["type"].rpartition(".")[2] for row in network.rows("intake", query)]
+
+
+async def ends(network: Network, consent: str) -> list[str]:
+    async def look() -> list[str] | None:
+        found = announced(network, consent)
+        return found if len(found) > 1 else None
+
+    return await until(look)
+
+
+async def test_a_consent_that_has_run_out_is_announced_once_and_cannot_be_revoked(network: Network) -> None:
+    consent = await granted(
+        network, await a_patient(network), expires_at=to_proto(datetime.now(UTC) + timedelta(seconds=1))
+    )
+    assert await ends(network, consent.id) == ["ConsentGranted", "ConsentExpired"]
+    assert await finding(network, consent) == "EXPIRED"
+    with pytest.raises(Conflict) as refused:
+        await revoke(network, consent.id)
+    assert refused.value.reason == "CONSENT_ALREADY_EXPIRED"
+
+
+RECIPIENTS: list[tuple[dict[str, Any], str, str]] = [
+    ({"party": {"name": "Dr Tamsin Orrell", "kind": "PARTY_KIND_HEALTH_PROVIDER"}}, "party_id", "PART2_NAMED"),
+    ({"recipient_class": "RECIPIENT_CLASS_HEALTH_PLANS"}, "recipient_class", "PART2_TPO"),
+    ({"recipient_site": LAKESIDE}, "recipient_site", "PART2_NAMED"),
+]
+
+
+@pytest.mark.parametrize(("recipient", "by", "basis"), RECIPIENTS, ids=[by for _, by, _ in RECIPIENTS])
+async def test_a_consent_may_be_for_somebody_outside_the_family_who_is_then_invited_to_nothing(
+    network: Network, recipient: dict[str, Any], by: str, basis: str
+) -> None:
+    patient = await a_patient(network)
+    consent = await granted(network, patient, **recipient)
+    assert consent_pb2.ConsentLegalBasis.Name(consent.legal_basis) == f"CONSENT_LEGAL_BASIS_{basis}"
+    question = {"patient_id": patient, by: getattr(consent, by), "category": SCHEDULE}
+    request = CheckConsentsRequest(questions=[question])
+    (answer,) = (await family(network).call(f"{CONSENTS}/CheckConsents", request, site=NORTHSIDE)).answers
+    assert (answer.finding, answer.consent_id) == (consent_pb2.CONSENT_FINDING_GRANTED, consent.id)
+    assert (answer.consent_version, answer.redisclosure_notice_version) == (1, "42cfr2.32-short-2024")
+    uncle = await granted(network, patient)
+
+    async def heard() -> list[dict[str, Any]]:
+        return network.rows("family", f"SELECT id FROM consent_link WHERE patient_id = '{patient}'")
+
+    assert await until(heard) == [{"id": uncle.id}]
+
+
+@pytest.mark.parametrize("asked", [{}, {"recipient_site": LAKESIDE, "family_member_id": str(uuid4())}])
+async def test_a_question_is_about_exactly_one_recipient(network: Network, asked: dict[str, str]) -> None:
+    request = CheckConsentsRequest(questions=[{"patient_id": str(uuid4()), "category": SCHEDULE, **asked}])
+    with pytest.raises(InvalidInput):
+        await family(network).call(f"{CONSENTS}/CheckConsents", request, site=NORTHSIDE)
+
+
+async def test_a_consent_that_takes_anothers_place_is_answered_like_a_revocation(network: Network) -> None:
+    patient = await a_patient(network)
+    old = await granted(network, patient)
+    began = time.monotonic()
+    new = await granted(
+        network, patient, family_member_id=old.family_member_id, supersedes_consent_id=old.id, categories=[3]
+    )
+    assert time.monotonic() - began >= USE_WITHIN
+    assert (new.version, new.supersedes_consent_id) == (2, old.id)
+    assert announced(network, old.id) == ["ConsentGranted", "ConsentSuperseded"]
+    assert await finding(network, old) == "SUPERSEDED"
+    assert await finding(network, old, consent_pb2.CONSENT_CATEGORY_PLAN) == "GRANTED"
+
+
+async def test_a_consent_for_another_recipient_takes_nobodys_place(network: Network) -> None:
+    patient = await a_patient(network)
+    old = await granted(network, patient)
+    with pytest.raises(NotFound) as refused:
+        await granted(network, patient, recipient_site=LAKESIDE, supersedes_consent_id=old.id)
+    assert refused.value.reason == "CONSENT_NOT_FOUND"
+
+
+async def test_of_a_revocation_and_a_consent_in_its_place_at_once_one_happens(network: Network) -> None:
+    patient = await a_patient(network)
+    old = await granted(network, patient)
+    place = {"family_member_id": old.family_member_id, "supersedes_consent_id": old.id}
+    calls = [revoke(network, old.id), granted(network, patient, **place), granted(network, patient, **place)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(each, Refusal) for each in answers) == 2
+    assert len(announced(network, old.id)) == 2
+
+
+async def test_a_consent_until_the_end_of_treatment_ends_with_the_seat(network: Network) -> None:
+    case = await a_case(network)
+    until_then = {"expires_at": None, "expires_with": "CONSENT_EXPIRY_END_OF_TREATMENT"}
+    consent = await granted(network, case.patient, family_member_id=case.family_member, **until_then)
+    left = EndEnrollmentRequest(request_id=str(uuid4()), enrollment_id=case.enrollment)
+    await At(network, NORTHSIDE).call("scheduling", "EnrollmentService/EndEnrollment", left)
+    assert await ends(network, consent.id) == ["ConsentGranted", "ConsentExpired"]
+    assert await finding(network, consent) == "GRANTED"  # by the other consent for the same person
+    assert announced(network, case.consent) == ["ConsentGranted"]
+
+
+async def test_a_minor_does_not_sign_alone_and_a_guardian_not_for_a_part_2_record(network: Network) -> None:
+    young = a_referral(person={"family_name": "Vexmoor", "birth_date": "2015-04-01"})
+    patient = (
+        await At(network, NORTHSIDE).call("intake", "ReferralService/ReceiveReferral", young)
+    ).referral.patient_id
+    for signer, reason in (("PATIENT", "MINOR_CANNOT_SIGN_ALONE"), ("GUARDIAN", "PATIENT_HAS_TO_SIGN")):
+        with pytest.raises(InvalidInput) as refused:
+            await granted(network, patient, signer=f"CONSENT_SIGNER_{signer}", signer_name="Wren Vexmoor")
+        assert (refused.value.reason, refused.value.field) == (reason, "signer")
+        assert "Wren" not in refused.value.message
+    both = await granted(network, patient, signer="CONSENT_SIGNER_PATIENT_AND_GUARDIAN", signer_name="Wren Vexmoor")
+    assert await finding(network, both) == "GRANTED"

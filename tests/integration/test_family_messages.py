@@ -1,13 +1,17 @@
 """What waits for a family member goes only while a consent covers it, whether or not anybody has heard of its end."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
+from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_ATTENDANCE, CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.consent_service_pb2 import RevokeConsentRequest
 from stepway.notifications.v1.message_service_pb2 import StopMessagesRequest
 from stepway_cli.sites import apply, read_sites
-from tests.cases import At, Case, a_case
+from tests.cases import At, Case, a_case, a_consent
 from tests.data import REPOSITORY
 from tests.network import Network
 from tests.waiting import until
@@ -20,6 +24,11 @@ NOW_DUE = """
     UPDATE message SET release_at = now(), next_attempt_at = now()
      WHERE site = '{site}' AND family_member_id = '{member}' AND status = 'queued';
     INSERT INTO work (site, loop, due_at) VALUES ('{site}', 'sending', now())
+     ON CONFLICT (loop, site) DO UPDATE SET due_at = now()"""
+
+RUN_OUT = """
+    UPDATE consent SET expires_at = now(), due_at = now() WHERE id = '{consent}';
+    INSERT INTO work (site, loop, due_at) VALUES ('{site}', 'expiring', now())
      ON CONFLICT (loop, site) DO UPDATE SET due_at = now()"""
 
 
@@ -68,19 +77,72 @@ async def revoke(network: Network, case: Case) -> None:
     await At(network, case.site).call("intake", "ConsentService/RevokeConsent", request)
 
 
-async def test_a_queued_message_is_withheld_as_soon_as_its_consent_has_ended(network: Network) -> None:
-    case = await a_waiting_message(network, "eveside")
-    await revoke(network, case)
+async def run_out(network: Network, case: Case) -> None:
+    script = RUN_OUT.format(site=case.site, consent=case.consent)
+    network.platform.postgres.run_sql(script, database="stepway_intake")
+
+
+async def replace_by(network: Network, case: Case, category: int) -> None:
+    """Another consent for the same uncle takes the place of this one."""
+    who = {"family_member_id": case.family_member, "supersedes_consent_id": case.consent}
+    request = a_consent(case.patient, categories=[category], **who)
+    await At(network, case.site).call("intake", "ConsentService/GrantConsent", request)
+
+
+async def narrow(network: Network, case: Case) -> None:
+    """The uncle may still know of attendance, and of no schedule."""
+    await replace_by(network, case, CONSENT_CATEGORY_ATTENDANCE)
+
+
+async def family_heard_of_the_end(network: Network, case: Case) -> None:
+    """Nobody is invited on the strength of this consent any more."""
+    link = f"SELECT 1 FROM consent_link WHERE id = '{case.consent}' AND revoked IS NOT NULL"
+
+    async def look() -> Any:
+        return network.rows("family", link)
+
+    await until(look)
+
+
+ENDINGS = {"revoked": revoke, "expired": run_out, "superseded": narrow}
+Ending = Callable[[Network, Case], Awaitable[None]]
+each_ending = pytest.mark.parametrize(("ending", "end"), ENDINGS.items(), ids=ENDINGS.keys())
+
+
+@each_ending
+async def test_a_queued_message_is_withheld_as_soon_as_its_consent_has_ended(
+    network: Network, ending: str, end: Ending
+) -> None:
+    case = await a_waiting_message(network, f"eveside-{ending}")
+    await end(network, case)
     await becomes(network, case, "withheld")
+    await family_heard_of_the_end(network, case)
     assert texts(network, case) == []
 
 
-async def test_it_is_not_sent_either_when_nobody_has_heard_of_the_revocation(network: Network) -> None:
-    case = await a_waiting_message(network, "muteside")
+async def test_it_goes_on_waiting_when_another_consent_that_covers_it_takes_the_place_of_its_own(
+    network: Network,
+) -> None:
+    case = await a_waiting_message(network, "renewside")
+    await replace_by(network, case, CONSENT_CATEGORY_SCHEDULE)
+    heard = f"SELECT 1 FROM inbox WHERE site = '{case.site}' AND consumer = 'withhold_superseded'"
+
+    async def look() -> Any:
+        return network.rows("notifications", heard)
+
+    await until(look)
+    assert await statuses(network, case) == ["queued"]
+
+
+@each_ending
+async def test_it_is_not_sent_either_when_nobody_has_heard_that_its_consent_has_ended(
+    network: Network, ending: str, end: Ending
+) -> None:
+    case = await a_waiting_message(network, f"muteside-{ending}")
     nats = network.platform.process("nats")
     nats.stop()
     try:
-        await revoke(network, case)
+        await end(network, case)
         assert await statuses(network, case) == ["queued"]
         await its_time_comes(network, case)
         await becomes(network, case, "withheld")

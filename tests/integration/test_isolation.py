@@ -4,33 +4,36 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from stepway.intake.v1.referral_service_pb2 import ReceiveReferralRequest, ReceiveReferralResponse
+from stepway.intake.v1.risk_service_pb2 import AcknowledgeRiskFlagRequest
 from stepway_chassis.schema import EXEMPT, OWN_SITE
 from stepway_cli.local.roles import ROLES, role_of
 from stepway_cli.services import SERVICES
 from tests.calls import Answer, send
-from tests.cases import a_case
+from tests.cases import At, a_case
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
 CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
 OWN_TABLES = {
     "intake": {
-        *("patient", "referral", "assessment", "risk_flag"),
-        *("level_of_care_decision", "family_member", "consent", "admission"),
+        *("patient", "person_key", "referral", "assessment", "workup", "content_pack", "risk_flag"),
+        *("level_of_care_suggestion", "level_of_care_decision", "hand_off", "hand_off_attempt"),
+        *("family_member", "consent", "admission", "party", "transfer", "imported"),
     },
     "scheduling": {"track", "enrollment"},
     "care": {"treatment_plan"},
     "family": {"consent_link", "patient", "family_group", "invitation"},
-    "notifications": {"patient", "message", "escalation", "family_member"},
+    "notifications": {"patient", "message", "escalation", "family_member", "taken_flag"},
 }
 CHASSIS_TABLES = {
     *("event_head", "outbox", "outbox_blocked", "inbox", "delivery_failure", "dead_letter", "idempotency", "audit"),
-    *("person_label", "audit_seal"),
+    *("person_label", "person_alias", "audit_seal"),
 }
 SITE_DOES_NOT_LEAD = {
     "alembic_version_pkc",  # one row, of no site
@@ -68,24 +71,34 @@ CHASSIS_WRITES = {
     "dead_letter": "IUD",
     "idempotency": "IU",
     "audit": "I",
-    "person_label": "IU",
+    "person_label": "IUD",
+    "person_alias": "I",
     "work": "IUD",
 }
 APP_WRITES = {
     "intake": {
-        "patient": "I",
+        "patient": "IU",
+        "person_key": "ID",
         "referral": "IU",
-        "assessment": "I",
+        "assessment": "IU",
+        "workup": "IU",
+        "content_pack": "I",
         "risk_flag": "IU",
-        "level_of_care_decision": "I",
-        "family_member": "I",
+        "level_of_care_suggestion": "IU",
+        "level_of_care_decision": "IU",
+        "hand_off": "IU",
+        "hand_off_attempt": "I",
+        "family_member": "IU",
         "consent": "IU",
-        "admission": "I",
+        "admission": "IU",
+        "party": "IU",
+        "transfer": "IU",
+        "imported": "I",
     },
     "scheduling": {"track": "IU", "enrollment": "IU"},
-    "care": {"treatment_plan": "I"},
-    "family": {"consent_link": "IU", "patient": "IU", "family_group": "IU", "invitation": "I"},
-    "notifications": {"patient": "IU", "message": "IU", "escalation": "IU", "family_member": "IU"},
+    "care": {"treatment_plan": "IU"},
+    "family": {"consent_link": "IU", "patient": "IUD", "family_group": "IU", "invitation": "IU"},
+    "notifications": {"patient": "IUD", "message": "IU", "escalation": "IU", "family_member": "IU", "taken_flag": "I"},
 }
 every_database = pytest.mark.parametrize("service", SERVICES)
 every_role = pytest.mark.parametrize("role", ROLES)
@@ -93,7 +106,21 @@ every_role = pytest.mark.parametrize("role", ROLES)
 
 @pytest.fixture(scope="module", autouse=True)
 async def _both_sites_have_records(network: Network) -> None:
-    await asyncio.gather(a_case(network, NORTHSIDE), a_case(network, LAKESIDE))
+    await asyncio.gather(*(made(network, site) for site in (NORTHSIDE, LAKESIDE) for made in (a_case, a_taken_flag)))
+
+
+async def a_taken_flag(network: Network, site: str) -> None:
+    """One that asks for a review: of the case itself nobody has taken the page."""
+    at = At(network, site)
+    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral.id
+    recorded = await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral, [1] * 8 + [None]))
+    request = AcknowledgeRiskFlagRequest(request_id=str(uuid4()), risk_flag_id=recorded.risk_flag_id)
+    await at.call("intake", "RiskService/AcknowledgeRiskFlag", request)
+
+    async def heard() -> bool:
+        return bool(network.rows("notifications", f"SELECT 1 FROM taken_flag WHERE id = '{recorded.risk_flag_id}'"))
+
+    await until(heard)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from stepway.intake.v1.risk_service_pb2 import AcknowledgeRiskFlagRequest
 from stepway.notifications.v1.escalation_service_pb2 import (
     AcknowledgeEscalationRequest,
     ListEscalationsRequest,
@@ -22,8 +23,9 @@ from tests.network import NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
 SITE = "stairside"
-FIRST, SECOND = "staff-2041", "staff-2088"
+FIRST, SECOND, THIRD = "staff-2041", "staff-2088", "staff-3000"
 ESCALATIONS = "stepway.notifications.v1.EscalationService"
+RISK = "stepway.intake.v1.RiskService"
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,51 @@ async def test_twenty_calls_and_an_event_about_one_flag_make_one_escalation_and_
     assert len(pages) == 1
 
 
+async def test_whoever_takes_the_flag_in_intake_stops_its_page_and_hears_no_echo(stairside: Network) -> None:
+    flag = await in_danger(stairside)
+    await until(lambda: page(stairside, flag, SECOND))
+    await stairside.call(f"{RISK}/AcknowledgeRiskFlag", _taken(flag), role="clinician", subject=THIRD, site=SITE)
+    escalation = await until(lambda: _rests(stairside, flag))
+    assert (escalation["acknowledged_by"], escalation["next_page_at"]) == (THIRD, None)
+    queued = f"SELECT 1 FROM message WHERE escalation_id = '{escalation['id']}' AND status = 'queued'"
+    assert stairside.rows("notifications", queued) == []
+    echo = f"SELECT event_id FROM outbox WHERE aggregate_id = '{escalation['id']}' AND subject LIKE '%acknowledged'"
+    (said,) = stairside.rows("notifications", echo)
+
+    async def heard() -> Any:
+        return stairside.rows("intake", f"SELECT 1 FROM inbox WHERE event_id = '{said['event_id']}'")
+
+    await until(heard)
+    announced = f"SELECT 1 AS one FROM outbox WHERE aggregate_id = '{flag}' AND subject LIKE '%risk_flag_acknowledged'"
+    assert len(stairside.rows("intake", announced)) == 1
+
+
+async def test_a_page_that_is_heard_of_after_its_flag_was_taken_goes_to_nobody(stairside: Network) -> None:
+    """Of a flag that asks for a review, so that nothing but this call asks for a page."""
+    at = At(stairside, SITE)
+    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
+    answers = phq_9(referral.id, [1] * 8 + [None])
+    flag = (await at.call("intake", "AssessmentService/RecordAssessment", answers)).risk_flag_id
+    await stairside.call(f"{RISK}/AcknowledgeRiskFlag", _taken(flag), role="clinician", subject=THIRD, site=SITE)
+
+    async def heard() -> Any:
+        return stairside.rows("notifications", f"SELECT 1 FROM taken_flag WHERE id = '{flag}'")
+
+    await until(heard)
+    about = {"risk_flag_id": flag, "patient_id": referral.patient_id, "referral_id": referral.id}
+    request = RaiseEscalationRequest(request_id=str(uuid4()), **about)
+    intake = stairside.holding(service_token(stairside, "intake"))
+    raised = (await intake.call(f"{ESCALATIONS}/RaiseEscalation", request, site=SITE)).escalation
+    assert raised.acknowledged_by == THIRD
+    pages = stairside.rows("notifications", f"SELECT status FROM message WHERE escalation_id = '{raised.id}'")
+    assert pages == [{"status": "expired"}]
+
+
+async def _rests(network: Network, flag: str) -> Any:
+    taken = f"SELECT * FROM escalation WHERE risk_flag_id = '{flag}' AND acknowledged_at IS NOT NULL"
+    return next(iter(network.rows("notifications", taken)), None)
+
+
 async def test_nobody_but_intake_raises_an_escalation(network: Network) -> None:
     request = RaiseEscalationRequest(
         request_id=str(uuid4()), risk_flag_id=str(uuid4()), patient_id=str(uuid4()), referral_id=str(uuid4())
@@ -171,3 +218,72 @@ async def test_a_page_goes_out_with_nats_stopped_and_the_event_changes_nothing_l
 
     await until(heard)
     assert len(network.rows("notifications", f"SELECT 1 AS one FROM escalation WHERE risk_flag_id = '{flag}'")) == 1
+
+
+async def test_with_notifications_away_the_sites_emergency_address_is_written_to_once_and_paged_later(
+    stairside: Network,
+) -> None:
+    address = f"lead-{uuid4().hex}@example.org"
+    site = await _with_emergency_address(stairside, address)
+    notifications = stairside.platform.process("notifications")
+    notifications.stop()
+    try:
+        flag = await in_danger(stairside, site)
+
+        async def warned() -> Any:
+            return stairside.rows("intake", f"SELECT 1 FROM risk_flag WHERE id = '{flag}' AND fallback_at IS NOT NULL")
+
+        await until(warned)
+        (mail,) = _mails_to(stairside, address)
+    finally:
+        notifications.start()
+    assert "Somebody needs you now" in mail
+    assert not any(word in mail for word in ("Quillan", "Vexmoor", "risk", "suicid", "patient"))
+
+    async def paged() -> Any:
+        return stairside.rows("intake", f"SELECT 1 FROM risk_flag WHERE id = '{flag}' AND paged_at IS NOT NULL")
+
+    await until(paged, within=40)
+    assert len(_mails_to(stairside, address)) == 1
+
+
+async def test_a_warning_that_no_mailbox_takes_is_sent_again_until_one_does(stairside: Network) -> None:
+    address = f"lead-{uuid4().hex}@example.org"
+    site = await _with_emergency_address(stairside, "busy@example.org", on_call="busy@example.org")
+    flag = await in_danger(stairside, site)
+    escalated = f"SELECT 1 FROM escalation WHERE risk_flag_id = '{flag}'"
+
+    async def asked() -> Any:
+        return stairside.rows("notifications", escalated)
+
+    await until(asked)
+    await _with_emergency_address(stairside, address, on_call="busy@example.org", revision=1000)
+
+    async def warned() -> Any:
+        return stairside.rows("intake", f"SELECT 1 FROM risk_flag WHERE id = '{flag}' AND fallback_at IS NOT NULL")
+
+    await until(warned)
+    assert len(_mails_to(stairside, address)) == 1
+    await At(stairside, site).call("intake", "RiskService/AcknowledgeRiskFlag", _taken(flag))
+
+
+def _taken(flag: str) -> AcknowledgeRiskFlagRequest:
+    return AcknowledgeRiskFlagRequest(request_id=str(uuid4()), risk_flag_id=flag)
+
+
+async def _with_emergency_address(network: Network, address: str, *, on_call: str = "", revision: int = 1) -> str:
+    """A site of its own, by its pager's address."""
+    northside = read_sites([REPOSITORY / "deploy" / "sites" / "1-northside.yaml"])[0]
+    site = "hillside" if on_call else "brookside"
+    settings = {**northside.settings, "emergency_email": address}
+    if on_call:
+        settings["on_call"] = [{"clinician": FIRST, "email": on_call}]
+    record = replace(northside, site=site, settings=settings, revision=revision)
+    for service in network.platform.services:
+        await apply(network.platform.database_url(service, "registrar"), [record])
+    return site
+
+
+def _mails_to(network: Network, address: str) -> list[str]:
+    mails = [mail.read_text() for mail in sorted(network.platform.mails.glob("*.eml"))]
+    return [mail for mail in mails if f"Delivered-To: {address}\n" in mail]

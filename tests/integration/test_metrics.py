@@ -53,7 +53,10 @@ EVERYWHERE = (
 )
 SAYS_NOTHING = {"care": {"messaging_client_operation_duration_seconds"}}
 CLINICAL = {
-    "intake": ("stepway_risk_flags_open", "stepway_risk_flags_urgent", "stepway_risk_flags_unpaged"),
+    "intake": (
+        *("stepway_risk_flags_open", "stepway_risk_flags_urgent", "stepway_risk_flags_unpaged"),
+        *("stepway_hand_offs_open", "stepway_hand_offs_overdue"),
+    ),
     "scheduling": ("stepway_waitlist_people",),
     "care": ("stepway_treatment_plans_draft", "stepway_treatment_plans_overdue"),
     "family": (),
@@ -162,7 +165,8 @@ async def test_open_work_of_the_clinic_is_counted_until_somebody_has_done_it(net
     await network.call(ACKNOWLEDGE, taken, role="clinician", site=SITE, subject="staff-2041")
     await seen(network, "notifications", at_site("stepway_escalations_unacknowledged", 0))
     now = await seen(network, "intake", at_site("stepway_risk_flags_open", 0))
-    assert now.sum("stepway_event_delay_seconds_count", stepway_site=SITE) == 1
+    of_page = {"messaging_consumer_group_name": "acknowledge_risk_flag"}
+    assert now.sum("stepway_event_delay_seconds_count", stepway_site=SITE, **of_page) == 1
 
 
 async def test_a_duplicate_is_counted_and_changes_no_delay(network: Network, case: Case) -> None:

@@ -187,6 +187,31 @@ async def test_a_row_that_no_registered_site_holds_stops_the_migration_and_nothi
         await notifications.as_before(NORTHSIDE, "SELECT clinicians FROM escalation")
 
 
+async def test_decisions_of_before_stay_as_they_are_and_an_earlier_version_goes_on_deciding(intake: Scratch) -> None:
+    await intake.migrate("2026_11_24_2200")
+    ids = [uuid4(), uuid4()]
+    decided = (
+        "INSERT INTO level_of_care_decision"
+        " (site, id, referral_id, patient_id, level, rationale, decided_by, decided_at)"
+        " VALUES ('{0}', '{1}', '{1}', '{1}', '{2}', 'seen', 'staff-1', now())"
+    )
+    for id in ids:
+        intake.sql(
+            f"INSERT INTO patient VALUES ('{LAKESIDE}', '{id}', '{{}}', 'general', now());"
+            f"INSERT INTO referral VALUES ('{LAKESIDE}', '{id}', '{id}', 'decided', '[]', '', now())"
+        )
+    intake.sql(decided.format(LAKESIDE, ids[0], "residential"))
+    await intake.migrate()
+    await intake.as_before(LAKESIDE, decided.format(LAKESIDE, ids[1], "inpatient"))
+    kept = intake.rows(
+        "SELECT level, suggestion_id, override_reason, tool_results FROM level_of_care_decision ORDER BY 1"
+    )
+    nothing = {"suggestion_id": None, "override_reason": None, "tool_results": []}
+    assert kept == [{"level": level, **nothing} for level in ("inpatient", "residential")]
+    with pytest.raises(asyncpg.CheckViolationError):
+        await intake.as_before(LAKESIDE, decided.format(LAKESIDE, uuid4(), "a bed"))
+
+
 async def test_intake_asks_about_each_flag_of_before_that_nobody_has_taken(intake: Scratch) -> None:
     for site, taken in ((NORTHSIDE, "NULL"), (LAKESIDE, "now()")):
         id = uuid4()
@@ -198,3 +223,88 @@ async def test_intake_asks_about_each_flag_of_before_that_nobody_has_taken(intak
     await intake.migrate()
     assert intake.rows("SELECT site, loop FROM work") == [{"site": NORTHSIDE, "loop": "watchdog"}]
     assert len(intake.rows("SELECT 1 FROM risk_flag")) == 2
+
+
+KNOWN = """
+    {"given_name": "José", "family_name": "Vexmoor", "birth_date": "1990", "gender": "", "language": "",
+     "contact_points": [{"system": "phone", "value": "+12125550142"}]}"""
+
+
+async def test_whoever_intake_knew_before_is_found_and_what_is_to_be_done_about_them_is_due(intake: Scratch) -> None:
+    await intake.migrate("2026_11_24_2200")
+    ids = {status: uuid4() for status in ("received", "screening", "decided", "admitted")}
+    for site in (NORTHSIDE, LAKESIDE):
+        for status, id in ids.items():
+            intake.sql(
+                f"INSERT INTO patient VALUES ('{site}', '{id}', '{KNOWN}', 'general', now());"
+                f"INSERT INTO referral VALUES ('{site}', '{id}', '{id}', '{status}', '[]', '', now())"
+            )
+        admission = f"'{site}', '{uuid4()}', '{ids['admitted']}', '{ids['admitted']}', '{{}}', '2026-11-24T12:00Z'"
+        intake.sql(f"INSERT INTO admission VALUES ({admission})")
+    await intake.migrate()
+    known = intake.rows("SELECT kind, value, count(*) AS n FROM person_key GROUP BY kind, value ORDER BY kind")
+    assert [(row["kind"], row["value"], row["n"]) for row in known] == [
+        ("birth_date", "1990", 8),
+        ("name", "jose vexmoor", 8),
+        ("phone", "+12125550142", 8),
+    ]
+    placed = intake.rows(
+        "SELECT DISTINCT status, next_action, due_at > now() AS due, admitted_at IS NOT NULL AS admitted FROM referral"
+    )
+    assert {row["status"]: (row["next_action"], row["due"], row["admitted"]) for row in placed} == {
+        "received": ("contact", True, False),
+        "screening": ("assess", True, False),
+        "decided": ("admit", True, False),
+        "admitted": (None, None, True),
+    }
+
+
+async def test_a_referral_of_an_earlier_version_is_on_the_queue(intake: Scratch) -> None:
+    await intake.migrate()
+    id = uuid4()
+    await intake.as_before(NORTHSIDE, f"INSERT INTO patient VALUES ('{NORTHSIDE}', '{id}', '{{}}', 'general', now())")
+    statement = f"INSERT INTO referral VALUES ('{NORTHSIDE}', '{id}', '{id}', 'received', '[]', '', now())"
+    await intake.as_before(NORTHSIDE, statement)
+    assert intake.rows("SELECT next_action, due_at > now() AS due FROM referral") == [
+        {"next_action": "contact", "due": True}
+    ]
+
+
+async def test_consents_and_admissions_of_before_stay_what_they_were_and_the_loop_looks_at_those_that_stand(
+    intake: Scratch,
+) -> None:
+    await intake.migrate("2026_11_24_2200")
+    for site in (NORTHSIDE, LAKESIDE):
+        id, ended = uuid4(), uuid4()
+        intake.sql(
+            f"INSERT INTO patient VALUES ('{site}', '{id}', '{{}}', 'general', now());"
+            f"INSERT INTO referral VALUES ('{site}', '{id}', '{id}', 'admitted', '[]', '', now());"
+            f"INSERT INTO admission VALUES ('{site}', '{id}', '{id}', '{id}', '{{morning}}', now());"
+            f"INSERT INTO family_member VALUES ('{site}', '{id}', '{id}', '{{}}');"
+            f"INSERT INTO consent VALUES ('{site}', '{id}', '{id}', '{id}', '{{plan}}', 'why', now(), now(), now());"
+            f"INSERT INTO consent VALUES ('{site}', '{ended}', '{id}', '{id}', '{{plan}}', 'why', now(), now(), now(),"
+            " now())"
+        )
+    await intake.migrate()
+    assert intake.rows("SELECT status, ending FROM admission") == [{"status": "admitted", "ending": ""}] * 2
+    found = intake.rows("SELECT recipient = family_member_id::text AS its, revoked_at, due_at, version FROM consent")
+    assert all(row["its"] and row["version"] == 1 for row in found)
+    assert [row["revoked_at"] is None for row in found] == [row["due_at"] is not None for row in found]
+    assert intake.rows("SELECT site, loop FROM work ORDER BY site") == [
+        {"site": site, "loop": "expiring"} for site in (LAKESIDE, NORTHSIDE)
+    ]
+
+
+async def test_an_earlier_intake_goes_on_granting_and_takes_whatever_has_ended_for_revoked(intake: Scratch) -> None:
+    await intake.migrate()
+    id = uuid4()
+    intake.sql(
+        f"INSERT INTO patient VALUES ('{NORTHSIDE}', '{id}', '{{}}', 'general', now());"
+        f"INSERT INTO family_member VALUES ('{NORTHSIDE}', '{id}', '{id}', '{{}}')"
+    )
+    columns = "site, id, patient_id, family_member_id, categories, purpose, signed_at, granted_at, expires_at"
+    values = f"'{NORTHSIDE}', '{id}', '{id}', '{id}', '{{plan}}', 'why', now(), now(), now()"
+    await intake.as_before(NORTHSIDE, f"INSERT INTO consent ({columns}) VALUES ({values})")
+    assert intake.rows("SELECT recipient FROM consent") == [{"recipient": str(id)}]
+    await intake.as_before(NORTHSIDE, "UPDATE consent SET revoked_at = now()")
+    assert intake.rows("SELECT ending FROM consent") == [{"ending": ""}]

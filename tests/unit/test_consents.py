@@ -10,21 +10,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepway_chassis.errors import Conflict, InvalidInput
+from stepway_intake.domain.authority import Ages, Signer
 from stepway_intake.domain.consents import (
     CLOCK_SKEW,
+    NOTICE_VERSION,
     Category,
     Consent,
+    Ending,
+    Expiry,
     Finding,
+    LegalBasis,
     Question,
+    RecipientClass,
+    Subject,
     check,
+    check_each,
+    expire,
+    expire_with,
     grant,
+    next_look,
     revoke,
+    run_out,
+    supersede,
 )
+from stepway_intake.domain.people import Label
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
 CONSENT, PATIENT, MEMBER, SOMEBODY = (UUID(int=number) for number in range(1, 5))
-SCHEDULE = Question(PATIENT, MEMBER, Category.SCHEDULE)
+SCHEDULE = Question(PATIENT, str(MEMBER), Category.SCHEDULE)
+ADULT, MINOR, YOUNG = (Subject(born, Ages(), "America/New_York") for born in ("1990-04-01", "2012-11-25", ""))
+BIRTHDAY = datetime(2030, 11, 25, 5, tzinfo=UTC)
+"""The first moment in New York at which the minor is of age."""
 
 
 def a_consent(**changes: Any) -> Consent:
@@ -34,8 +51,8 @@ def a_consent(**changes: Any) -> Consent:
     return replace(consent, **changes)
 
 
-def found(*consents: Consent, question: Question = SCHEDULE) -> Finding:
-    return check(question, consents, now=NOON)[0]
+def found(*consents: Consent, question: Question = SCHEDULE, about: Subject = ADULT, now: datetime = NOON) -> Finding:
+    return check(question, [(each, about) for each in consents], now=now)[0]
 
 
 def test_without_a_consent_the_answer_is_no() -> None:
@@ -43,7 +60,21 @@ def test_without_a_consent_the_answer_is_no() -> None:
 
 
 def test_a_consent_that_stands_is_a_yes_and_is_named() -> None:
-    assert check(SCHEDULE, [a_consent()], now=NOON) == (Finding.GRANTED, CONSENT)
+    assert check(SCHEDULE, [(a_consent(), ADULT)], now=NOON) == (Finding.GRANTED, a_consent())
+
+
+def test_many_are_answered_in_the_order_asked_each_by_what_is_about_it() -> None:
+    known = [(a_consent(), ADULT), (a_consent(patient_id=SOMEBODY, categories=(Category.PLAN,)), ADULT)]
+    others = replace(SCHEDULE, patient_id=SOMEBODY), replace(SCHEDULE, recipient="class/health_plans")
+    asked = [others[1], SCHEDULE, others[0], SCHEDULE]
+    answers = check_each(asked, known, now=NOON)
+    assert answers == [check(each, known, now=NOON) for each in asked]
+    assert [finding for finding, _ in answers] == [
+        Finding.NEVER_GRANTED,
+        Finding.GRANTED,
+        Finding.NOT_COVERED,
+        Finding.GRANTED,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -51,8 +82,14 @@ def test_a_consent_that_stands_is_a_yes_and_is_named() -> None:
     [
         ({"categories": (Category.PLAN,)}, Finding.NOT_COVERED),
         ({"expires_at": NOON}, Finding.EXPIRED),
-        ({"revoked_at": NOON}, Finding.REVOKED),
-        ({"revoked_at": NOON, "expires_at": NOON}, Finding.REVOKED),
+        ({"ended_at": NOON}, Finding.REVOKED),  # as an earlier version writes it
+        ({"ended_at": NOON, "ending": Ending.REVOKED, "expires_at": NOON}, Finding.REVOKED),
+        ({"ended_at": NOON, "ending": Ending.EXPIRED}, Finding.EXPIRED),
+        ({"ended_at": NOON, "ending": Ending.SUPERSEDED}, Finding.SUPERSEDED),
+        ({"ended_at": NOON, "ending": Ending.AUTHORITY_ENDED}, Finding.AUTHORITY_ENDED),
+        ({"signer": Signer.GUARDIAN}, Finding.AUTHORITY_ENDED),
+        ({"family_member_id": None, "recipient_class": RecipientClass.HEALTH_PLANS}, Finding.NEVER_GRANTED),
+        ({"family_member_id": None, "recipient_site": "lakeside"}, Finding.NEVER_GRANTED),
         ({"patient_id": SOMEBODY}, Finding.NEVER_GRANTED),
         ({"family_member_id": SOMEBODY}, Finding.NEVER_GRANTED),
     ],
@@ -69,7 +106,7 @@ def test_it_expires_at_its_very_moment() -> None:
 consents = st.builds(
     a_consent,
     categories=st.sampled_from([(Category.SCHEDULE,), (Category.PLAN,), (Category.PLAN, Category.SCHEDULE)]),
-    revoked_at=st.sampled_from([None, NOON]),
+    ended_at=st.sampled_from([None, NOON]),
     expires_at=st.sampled_from([NOON, NOON + timedelta(days=1)]),
 )
 
@@ -77,27 +114,123 @@ consents = st.builds(
 @given(st.lists(consents, max_size=4), st.randoms())
 def test_of_several_one_yes_is_enough_in_whichever_order_and_nothing_else_is(given: list[Consent], rng: Any) -> None:
     yes = any(
-        each.revoked_at is None and each.expires_at > NOON and Category.SCHEDULE in each.categories for each in given
+        each.ended_at is None and each.expires_at > NOON and Category.SCHEDULE in each.categories for each in given
     )
     shuffled = sorted(given, key=lambda _: rng.random())
     assert (found(*given) is Finding.GRANTED) is yes
     assert found(*shuffled) is found(*given)
 
 
-def test_it_was_signed_before_it_is_recorded_and_ends_after() -> None:
-    assert grant(a_consent(signed_at=NOON + CLOCK_SKEW))
-    for changes, reason, field in (
-        ({"signed_at": NOON + CLOCK_SKEW + INSTANT}, "SIGNED_IN_FUTURE", "signed_at"),
-        ({"expires_at": NOON}, "EXPIRES_IN_PAST", "expires_at"),
-    ):
-        with pytest.raises(InvalidInput) as refused:
-            grant(a_consent(**changes))
-        assert (refused.value.reason, refused.value.field) == (reason, field)
+def granted(about: Subject = ADULT, label: Label = Label.GENERAL, **changes: Any) -> Consent:
+    return grant(a_consent(**changes), about, label)
 
 
-def test_it_is_revoked_once() -> None:
-    revoked = revoke(a_consent(), at=NOON)
-    assert revoked.revoked_at == NOON
-    with pytest.raises(Conflict) as refused:
-        revoke(revoked, at=NOON)
-    assert refused.value.reason == "CONSENT_ALREADY_REVOKED"
+def test_it_was_signed_before_it_is_recorded() -> None:
+    assert granted(signed_at=NOON + CLOCK_SKEW)
+
+
+ENDLESS = {"expires_at": None, "expires_with": Expiry.NONE}
+A_CLASS = {"family_member_id": None, "recipient_class": RecipientClass.TREATING_PROVIDERS}
+SIGNED_BY = {"signer_name": "Wren Vexmoor"}
+NOTES = (Category.COUNSELING_NOTES, Category.PLAN)
+
+
+@pytest.mark.parametrize(
+    ("changes", "label", "reason", "field"),
+    [
+        ({"signed_at": NOON + CLOCK_SKEW + INSTANT}, Label.GENERAL, "SIGNED_IN_FUTURE", "signed_at"),
+        ({"expires_at": NOON}, Label.GENERAL, "EXPIRES_IN_PAST", "expires_at"),
+        ({"expires_at": None}, Label.GENERAL, "EXPIRY_MISSING", "expires_at"),
+        (ENDLESS, Label.GENERAL, "EXPIRY_MISSING", "expires_with"),
+        (ENDLESS, Label.PART2, "EXPIRY_MISSING", "expires_with"),
+        ({"legal_basis": LegalBasis.HIPAA}, Label.PART2, "LEGAL_BASIS_INSUFFICIENT", "legal_basis"),
+        ({"legal_basis": LegalBasis.PART2_TPO}, Label.PART2, "RECIPIENT_NOT_COVERED", "legal_basis"),
+        ({**A_CLASS, "legal_basis": LegalBasis.PART2_NAMED}, Label.PART2, "RECIPIENT_NOT_COVERED", "legal_basis"),
+        ({"categories": NOTES}, Label.PART2, "CATEGORIES_NOT_COMBINABLE", "categories"),
+        ({"signer": Signer.REPRESENTATIVE}, Label.GENERAL, "SIGNER_NAMELESS", "signer_name"),
+        ({"signer": Signer.GUARDIAN, **SIGNED_BY}, Label.GENERAL, "GUARDIAN_WITHOUT_AUTHORITY", "signer"),
+    ],
+)
+def test_one_that_the_law_does_not_allow_is_refused_by_field(
+    changes: dict[str, Any], label: Label, reason: str, field: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        granted(label=label, **changes)
+    assert (refused.value.reason, refused.value.field) == (reason, field)
+
+
+@pytest.mark.parametrize(
+    ("changes", "about", "label", "basis", "notice"),
+    [
+        ({}, ADULT, Label.GENERAL, LegalBasis.HIPAA, ""),
+        ({}, ADULT, Label.PART2, LegalBasis.PART2_NAMED, NOTICE_VERSION),
+        (A_CLASS, ADULT, Label.PART2, LegalBasis.PART2_TPO, NOTICE_VERSION),
+        ({**A_CLASS, **ENDLESS}, ADULT, Label.PART2, LegalBasis.PART2_TPO, NOTICE_VERSION),
+        ({"notice_version": "long-2026"}, ADULT, Label.PART2, LegalBasis.PART2_NAMED, "long-2026"),
+        ({}, replace(MINOR, ages=Ages(minor_alone=13)), Label.PART2, LegalBasis.STATE_MINOR, NOTICE_VERSION),
+    ],
+)
+def test_what_is_left_open_is_what_the_record_asks_for(
+    changes: dict[str, Any], about: Subject, label: Label, basis: LegalBasis, notice: str
+) -> None:
+    consent = granted(about, label, **changes)
+    assert (consent.legal_basis, consent.notice_version, consent.version) == (basis, notice, 1)
+
+
+def test_what_a_guardian_has_signed_ends_when_the_patient_comes_of_age_by_the_sites_clocks() -> None:
+    consent = granted(MINOR, signer=Signer.GUARDIAN, **SIGNED_BY, expires_at=BIRTHDAY + timedelta(days=300))
+    assert consent.due_at == next_look(consent, MINOR) == BIRTHDAY
+    assert found(consent, about=MINOR, now=BIRTHDAY - INSTANT) is Finding.GRANTED
+    assert found(consent, about=MINOR, now=BIRTHDAY) is Finding.AUTHORITY_ENDED
+    assert found(consent, about=YOUNG) is Finding.AUTHORITY_ENDED
+    assert expire(consent, MINOR, now=BIRTHDAY).ending is Ending.AUTHORITY_ENDED
+
+
+def test_a_birth_date_that_is_corrected_counts_from_then_on() -> None:
+    consent = granted(MINOR, signer=Signer.GUARDIAN, **SIGNED_BY, expires_at=BIRTHDAY + timedelta(days=800))
+    younger = replace(MINOR, birth_date="2013-11-25")
+    assert found(consent, about=replace(MINOR, birth_date="2008-01-01")) is Finding.AUTHORITY_ENDED
+    looked_at = expire(consent, younger, now=BIRTHDAY)
+    assert (looked_at.ending, looked_at.due_at) == (Ending.STANDING, BIRTHDAY + timedelta(days=365))
+
+
+def test_one_that_takes_anothers_place_is_the_next_version_and_ends_it() -> None:
+    old = granted()
+    new = grant(a_consent(id=SOMEBODY, supersedes_id=CONSENT), ADULT, Label.GENERAL, supersedes=old)
+    assert new.version == 2
+    ended = supersede(old, ADULT, new)
+    assert (ended.ending, ended.ended_at, ended.due_at) == (Ending.SUPERSEDED, NOON, None)
+
+
+@pytest.mark.parametrize("event", [Expiry.END_OF_TREATMENT, Expiry.TRANSFER_CLOSED])
+def test_one_that_ends_with_an_event_ends_with_that_and_not_before_it_was_given(event: Expiry) -> None:
+    consent = granted(expires_at=None, expires_with=event)
+    assert consent.due_at is None
+    other = next(each for each in Expiry if each is not event)
+    assert expire_with(consent, other, happened_at=NOON, now=NOON) == consent
+    assert expire_with(consent, event, happened_at=NOON - INSTANT, now=NOON) == consent
+    assert expire_with(consent, event, happened_at=NOON, now=NOON).ending is Ending.EXPIRED
+
+
+def test_whose_end_has_come_is_no_more_though_no_loop_has_come_by() -> None:
+    later = NOON + timedelta(days=1)
+    assert run_out(granted(), ADULT, now=later - INSTANT) is Ending.STANDING
+    assert run_out(granted(), ADULT, now=later) is Ending.EXPIRED
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        (Ending.REVOKED, "CONSENT_ALREADY_REVOKED"),
+        (Ending.EXPIRED, "CONSENT_ALREADY_EXPIRED"),
+        (Ending.AUTHORITY_ENDED, "CONSENT_ALREADY_EXPIRED"),
+        (Ending.SUPERSEDED, "CONSENT_ALREADY_SUPERSEDED"),
+    ],
+)
+def test_it_ends_once(ending: Ending, reason: str) -> None:
+    ended = granted(ending=ending, ended_at=NOON)
+    for end in (lambda: revoke(ended, ADULT, at=NOON), lambda: supersede(ended, ADULT, a_consent())):
+        with pytest.raises(Conflict) as refused:
+            end()
+        assert refused.value.reason == reason
+    assert expire(ended, ADULT, now=NOON + timedelta(days=9)) == ended

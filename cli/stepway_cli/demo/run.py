@@ -15,12 +15,13 @@ from stepway_chassis.broker import Stored
 from stepway_cli import trace
 from stepway_cli.bring_up import bring_up
 from stepway_cli.caller import tracing
-from stepway_cli.demo import journey, programme, programme_promises, promises, story
+from stepway_cli.demo import doubles, journey, programme, programme_promises, promises, story, weighing, work
 from stepway_cli.demo.inputs import Inputs, inputs, one_open_one_closed
 from stepway_cli.demo.journey import Told
 from stepway_cli.demo.network import Network, NeverHappened
 from stepway_cli.demo.promises import Promise
 from stepway_cli.demo.trials import tried
+from stepway_cli.demo.work import Queues
 from stepway_cli.findings import Refused
 from stepway_cli.local.folder import RunFolder
 from stepway_cli.local.platform import Platform
@@ -45,6 +46,7 @@ class Outcome:
     refused: Sequence[Refused]
     stream: Sequence[Stored]
     messages: Sequence[Mapping[str, Any]]
+    waiting: Queues
     promises: Sequence[Promise]
 
 
@@ -110,16 +112,28 @@ async def _journey(network: Network, given: Inputs, records: Sequence[SiteRecord
         left = await _answer_pages(network, records, flags, _bar(progress, "pages taken", len(flags)))
         screened = len({each.answer.assessment.referral_id for each in recorded})
         decided = _bar(progress, "levels of care decided", screened)
-        begun = await programme.begin(network, records, sent, recorded, decided)
+        calm = weighing.somebody(sent, recorded)
+        weighed = await weighing.weigh(network, *calm) if calm else None
+        suggested = weighing.suggested(weighed)
+        begun = await programme.begin(network, records, sent, recorded, suggested, decided)
         at_risk = next((each.referral for each in sent if each.referral and each.site == records[0].site), None)
         trials = await tried(network, records, begun, at_risk)
+        known = doubles.somebody(begun, sent)
+        doubled = await doubles.ring_again(network, *known) if known else None
         await journey.quiet(network)
+    stream = await network.stream()
+    checked = await promises.check(network, given, records, sent, recorded, len(refused))
+    waiting = await work.queues(network, records)  # which is audited, and its seal is one more event
     return Outcome(
         refused=[*(each.refused for each in sent if each.refused), *refused],
-        stream=await network.stream(),
+        stream=stream,
         messages=await network.rows("notifications", MESSAGES),
+        waiting=waiting,
         promises=[
-            *await promises.check(network, given, records, sent, recorded, len(refused)),
+            *checked,
+            weighing.check(weighed),
+            await doubles.check(network, doubled),
+            await work.check(network, waiting),
             *await programme_promises.check(network, records, begun, trials, left),
         ],
     )
@@ -148,6 +162,7 @@ def _tell(out: Console, folder: Path, given: Inputs, records: Sequence[SiteRecor
     story.tell_inputs(out, given, outcome.refused)
     story.tell_events(out, outcome.stream, records)
     story.tell_texts(out, outcome.messages, records)
+    story.tell_work(out, outcome.waiting, records)
     spans = trace.load(folder)
     for wanted in story.fullest_trace(spans):
         story.tell_trace(out, spans, wanted, folder.name)

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,7 @@ from stepway_chassis.broker import Stored
 from stepway_cli import report, trace
 from stepway_cli.demo.inputs import Inputs
 from stepway_cli.demo.promises import Promise
+from stepway_cli.demo.work import Queues, action
 from stepway_cli.findings import Refused
 from stepway_cli.sites import SiteRecord
 from stepway_cli.trace import Span
@@ -92,6 +93,21 @@ def tell_texts(out: Console, messages: Sequence[Mapping[str, Any]], records: Seq
     out.print(report.table(rows))
     for words in dict.fromkeys(message["body"] for message in messages):
         out.print(f"  “{words}”")
+
+
+def tell_work(out: Console, waiting: Queues, records: Sequence[SiteRecord]) -> None:
+    out.rule("[bold]Who needs what next", align="left")
+    rows = [
+        {
+            "site": record.site,
+            "referral": f"…{each.id[-6:]}",
+            "next": action(each),
+            "due": f"{each.due_at.ToDatetime(UTC).astimezone(ZoneInfo(record.zone)):%a %d %b %H:%M %Z}",
+        }
+        for record in records
+        for each in waiting[record.site]
+    ]
+    out.print(report.table(rows[:MOST_EVENTS]))
 
 
 def fullest_trace(spans: Sequence[Span]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 from stepway_cli.findings import Unusable
 
@@ -24,40 +24,59 @@ class Element:
         return f"{self.name} {self.path}".strip()
 
     def text(self, key: str) -> str:
-        return self._text(self.fields.get(key), self._at(key))
+        return self._text(self.fields.get(key), self.at(key))
 
     def texts(self, key: str) -> list[str]:
         """The strings of a list; a null among them stands for a value with extensions only."""
         values = self._list(key)
-        found = [self._text(value, f"{self._at(key)}[{index}]") for index, value in enumerate(values)]
+        found = [self._text(value, f"{self.at(key)}[{index}]") for index, value in enumerate(values)]
         return [text for text in found if text]
 
     def flag(self, key: str) -> bool | None:
         value = self.fields.get(key)
         if value is None or isinstance(value, bool):
             return value
-        raise malformed(self._at(key), "true or false")
+        raise malformed(self.at(key), "true or false")
 
     def number(self, key: str) -> int | None:
         value = self.fields.get(key)
         if value is None or (isinstance(value, int) and not isinstance(value, bool)):
             return value
-        raise malformed(self._at(key), "a whole number")
+        raise malformed(self.at(key), "a whole number")
+
+    def decimal(self, key: str) -> float | None:
+        value = self.fields.get(key)
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return value
+        raise malformed(self.at(key), "a number")
+
+    def moment(self, key: str) -> datetime | None:
+        """A FHIR dateTime or instant; one without a time, or without a zone, begins at midnight UTC or is in UTC."""
+        written = self.text(key)
+        if not written:
+            return None
+        try:
+            if not _DATE_TIME.fullmatch(written):
+                raise ValueError
+            at = datetime.fromisoformat(written if len(written) > 7 else f"{written}-01-01"[:10])
+            return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise malformed(self.at(key), "a FHIR date and time that exists") from None
 
     def one(self, key: str) -> "Element":
-        return self._child(self.fields.get(key, {}), self._at(key))
+        return self._child(self.fields.get(key, {}), self.at(key))
 
     def many(self, key: str) -> list["Element"]:
-        return [self._child(value, f"{self._at(key)}[{index}]") for index, value in enumerate(self._list(key))]
+        return [self._child(value, f"{self.at(key)}[{index}]") for index, value in enumerate(self._list(key))]
 
     def ended(self, today: date) -> bool:
         """Whether the period is over; an end of a year or month lasts until that year or month is over."""
         end = self.one("period").text("end")
         if end and not _DATE_TIME.fullmatch(end):
-            raise malformed(f"{self._at('period')}.end", "a FHIR date and time")
+            raise malformed(f"{self.at('period')}.end", "a FHIR date and time")
         return bool(end) and end[:10] < today.isoformat()[: len(end[:10])]
 
-    def _at(self, key: str) -> str:
+    def at(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
 
     def _list(self, key: str) -> list[object]:
@@ -66,7 +85,7 @@ class Element:
             return []
         if isinstance(value, list):
             return value
-        raise malformed(self._at(key), "a list")
+        raise malformed(self.at(key), "a list")
 
     def _text(self, value: object, path: str) -> str:
         if value is None:

@@ -1,171 +1,142 @@
-"""From the bytes of a file to the FHIR R4 resources in it; what cannot be read is refused by name."""
+"""From what a file holds to the FHIR R4 resources in it; what cannot be read is refused by name."""
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-from stepway_cli.findings import Refused, Unusable
+from stepway_cli.fhir import parsing
+from stepway_cli.fhir.parsing import Content, JsonObject
+from stepway_cli.fhir.r4 import RESOURCE_TYPES
+from stepway_cli.findings import Place, Refused, Unusable
 
-JsonObject = dict[str, object]
-
-_DEEPEST = 100
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _URL_ENDING = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})$")
 _BUNDLE_TYPES = ("transaction", "collection", "searchset", "document", "batch", "message")
+_LINE_BY_LINE = (".ndjson", ".jsonl")
 
-REFERRAL_KINDS = ("Patient", "ServiceRequest", "RelatedPerson")  # what a referral is made of
+REFERRAL_KINDS = frozenset({"Patient", "ServiceRequest", "RelatedPerson"})  # what a referral is made of
 
-# https://hl7.org/fhir/R4/resourcelist.html
-_R4 = """
-    Account ActivityDefinition AdverseEvent AllergyIntolerance Appointment AppointmentResponse AuditEvent Basic Binary
-    BiologicallyDerivedProduct BodyStructure Bundle CapabilityStatement CarePlan CareTeam CatalogEntry ChargeItem
-    ChargeItemDefinition Claim ClaimResponse ClinicalImpression CodeSystem Communication CommunicationRequest
-    CompartmentDefinition Composition ConceptMap Condition Consent Contract Coverage CoverageEligibilityRequest
-    CoverageEligibilityResponse DetectedIssue Device DeviceDefinition DeviceMetric DeviceRequest DeviceUseStatement
-    DiagnosticReport DocumentManifest DocumentReference EffectEvidenceSynthesis Encounter Endpoint EnrollmentRequest
-    EnrollmentResponse EpisodeOfCare EventDefinition Evidence EvidenceVariable ExampleScenario ExplanationOfBenefit
-    FamilyMemberHistory Flag Goal GraphDefinition Group GuidanceResponse HealthcareService ImagingStudy Immunization
-    ImmunizationEvaluation ImmunizationRecommendation ImplementationGuide InsurancePlan Invoice Library Linkage List
-    Location Measure MeasureReport Media Medication MedicationAdministration MedicationDispense MedicationKnowledge
-    MedicationRequest MedicationStatement MedicinalProduct MedicinalProductAuthorization
-    MedicinalProductContraindication MedicinalProductIndication MedicinalProductIngredient
-    MedicinalProductInteraction MedicinalProductManufactured MedicinalProductPackaged MedicinalProductPharmaceutical
-    MedicinalProductUndesirableEffect MessageDefinition MessageHeader MolecularSequence NamingSystem NutritionOrder
-    Observation ObservationDefinition OperationDefinition OperationOutcome Organization OrganizationAffiliation
-    Parameters Patient PaymentNotice PaymentReconciliation Person PlanDefinition Practitioner PractitionerRole
-    Procedure Provenance Questionnaire QuestionnaireResponse RelatedPerson RequestGroup ResearchDefinition
-    ResearchElementDefinition ResearchStudy ResearchSubject RiskAssessment RiskEvidenceSynthesis Schedule
-    SearchParameter ServiceRequest Slot Specimen SpecimenDefinition StructureDefinition StructureMap Subscription
-    Substance SubstanceNucleicAcid SubstancePolymer SubstanceProtein SubstanceReferenceInformation
-    SubstanceSourceMaterial SubstanceSpecification SupplyDelivery SupplyRequest Task TerminologyCapabilities
-    TestReport TestScript ValueSet VerificationResult VisionPrescription
-"""
-_RESOURCE_TYPES = frozenset(_R4.split())
+Wanted = Callable[[str, JsonObject], bool]
+"""Whether a resource of this kind, with these fields, is to be read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Resource:
-    """One resource and how others may refer to it; key is Type/id and, like url, empty when it was not given."""
+    """One resource and how others may refer to it; key is Type/id and, like url, empty when it was not given.
 
-    file: str
-    kind: str
+    What it holds is kept packed, so that many fit into memory; it is empty when the resource is not wanted.
+    """
+
+    place: Place
     name: str
     key: str
     url: str
-    fields: JsonObject
+    digest: bytes  # of everything in it but meta and narrative
+    packed: bytes = field(repr=False)
+
+    @property
+    def file(self) -> str:
+        return self.place.file
+
+    @property
+    def kind(self) -> str:
+        return self.place.kind
+
+    @property
+    def at(self) -> str:
+        """Where it stands, in words without its id."""
+        return self.file if self.place.index is None else f"{self.file}, number {self.place.index}"
+
+    @property
+    def fields(self) -> JsonObject:
+        unpacked: JsonObject = json.loads(zlib.decompress(self.packed))
+        return unpacked
 
 
-def resources_in(file: str, content: bytes) -> Iterator[Resource | Refused]:
-    """Every resource of a Bundle, or the one that the file is."""
+def referral_kinds(kind: str, _: JsonObject) -> bool:
+    return kind in REFERRAL_KINDS
+
+
+def resources_in(file: str, content: Content, wanted: Wanted = referral_kinds) -> Iterator[Resource | Refused]:
+    """Every resource of a Bundle, of each line of an .ndjson file, or the one that the file is."""
+    if file.lower().endswith(_LINE_BY_LINE):
+        yield from _lines(file, content, wanted)
+        return
     try:
-        document = _parsed(content)
+        document = parsing.document(content)
     except Unusable as problem:
-        yield problem.named(file)
+        yield problem.named(file, Place(file))
         return
     if document["resourceType"] == "Bundle":
-        yield from _entries(file, document)
+        yield from _entries(file, document, wanted)
     else:
-        yield _resource(file, "", document, "")
+        yield _resource(Place(file), "", document, "", wanted)
 
 
-def _parsed(content: bytes) -> JsonObject:
-    document = _json(_text(content))
-    if not isinstance(document, dict) or not isinstance(document.get("resourceType"), str):
-        raise Unusable("NOT_FHIR", "send one FHIR R4 resource or Bundle, an object with a resourceType")
-    return document
+def _lines(file: str, content: Content, wanted: Wanted) -> Iterator[Resource | Refused]:
+    number = 0
+    for number, found in parsing.lines(content):
+        place, position = Place(file, number), f"line {number}"
+        if isinstance(found, Unusable):
+            yield found.named(f"{file} {position}", place)
+        else:
+            yield _resource(place, position, found, "", wanted)
+    if not number:
+        yield Refused(file, "EMPTY_FILE", "there is nothing in this file", Place(file))
 
 
-def _text(content: bytes) -> str:
-    try:
-        text = content.decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        raise Unusable("NOT_UTF8", "save the file as UTF-8") from None
-    if not text:
-        raise Unusable("EMPTY_FILE", "there is nothing in this file")
-    if text.startswith("<"):
-        raise Unusable("NOT_JSON", "this looks like XML: export FHIR as JSON")
-    return text
-
-
-def _json(text: str) -> object:
-    try:
-        document: object = json.loads(text, parse_constant=_no_constant)
-    except RecursionError:
-        raise _too_deep() from None
-    except ValueError:
-        raise Unusable("NOT_JSON", "send one whole JSON document in each file") from None
-    if _deeper_than(_DEEPEST, document):
-        raise _too_deep()
-    _refuse_half_characters(document)
-    return document
-
-
-def _no_constant(_: str) -> object:
-    raise ValueError
-
-
-def _too_deep() -> Unusable:
-    return Unusable("TOO_DEEP", f"nothing in FHIR is nested more than {_DEEPEST} levels deep")
-
-
-def _deeper_than(levels: int, document: object) -> bool:
-    level = [document]
-    for _ in range(levels):
-        level = [child for value in level for child in _children(value)]
-    return bool(level)
-
-
-def _children(value: object) -> list[object]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
-
-
-def _refuse_half_characters(document: object) -> None:
-    """JSON can spell a lone surrogate, which no message can carry."""
-    try:
-        json.dumps(document, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise Unusable("NOT_JSON", "a string holds half of a character (a lone surrogate)") from None
-
-
-def _entries(file: str, bundle: JsonObject) -> Iterator[Resource | Refused]:
+def _entries(file: str, bundle: JsonObject, wanted: Wanted) -> Iterator[Resource | Refused]:
     if bundle.get("type") not in _BUNDLE_TYPES:
-        yield Refused(file, "BUNDLE_TYPE_UNSUPPORTED", f"send a Bundle of type {', '.join(_BUNDLE_TYPES)}")
+        message = f"send a Bundle of type {', '.join(_BUNDLE_TYPES)}"
+        yield Refused(file, "BUNDLE_TYPE_UNSUPPORTED", message, Place(file))
         return
     entries = bundle.get("entry", [])
     if not isinstance(entries, list):
-        yield Refused(file, "MALFORMED", "entry has to be a list")
+        yield Refused(file, "MALFORMED", "entry has to be a list", Place(file))
         return
     if not entries:
-        yield Refused(file, "BUNDLE_EMPTY", "the Bundle has no entry")
+        yield Refused(file, "BUNDLE_EMPTY", "the Bundle has no entry", Place(file))
     for index, entry in enumerate(entries):
-        yield _entry(file, f"entry[{index}]", entry)
+        yield _entry(Place(file, index), f"entry[{index}]", entry, wanted)
 
 
-def _entry(file: str, position: str, entry: object) -> Resource | Refused:
+def _entry(place: Place, position: str, entry: object, wanted: Wanted) -> Resource | Refused:
+    name = f"{place.file} {position}"
     if not isinstance(entry, dict) or not isinstance(entry.get("resource"), dict):
-        return Refused(f"{file} {position}", "MALFORMED", "an entry has to hold a resource, which is an object")
+        return Refused(name, "MALFORMED", "an entry has to hold a resource, which is an object", place)
     url = entry.get("fullUrl", "")
     if not isinstance(url, str):
-        return Refused(f"{file} {position}", "MALFORMED", "fullUrl has to be a string")
-    return _resource(file, position, entry["resource"], url)
+        return Refused(name, "MALFORMED", "fullUrl has to be a string", place)
+    return _resource(place, position, entry["resource"], url, wanted)
 
 
-def _resource(file: str, position: str, fields: JsonObject, url: str) -> Resource | Refused:
-    place = f"{file} {position}".strip()
+def _resource(place: Place, position: str, fields: JsonObject, url: str, wanted: Wanted) -> Resource | Refused:
     kind = fields.get("resourceType")
-    if not isinstance(kind, str) or kind not in _RESOURCE_TYPES:
-        return Refused(place, "NOT_FHIR", "FHIR R4 has no resource of this resourceType")
+    if not isinstance(kind, str) or kind not in RESOURCE_TYPES:
+        name = f"{place.file} {position}".strip()
+        return Refused(name, "NOT_FHIR", "FHIR R4 has no resource of this resourceType", place)
+    place, unnamed = Place(place.file, place.index, kind), f"{place.file} {kind} {position}".strip()
     if kind == "Bundle":
-        return Refused(place, "BUNDLE_IN_BUNDLE", "send the inner Bundle as a file of its own")
+        name = f"{place.file} {position}".strip()
+        return Refused(name, "BUNDLE_IN_BUNDLE", "send the inner Bundle as a file of its own", place)
+    if not wanted(kind, fields):
+        return Resource(place, unnamed, "", url, b"", b"")
     identity = fields.get("id") or _id_in(url, kind)
-    if not identity or kind not in REFERRAL_KINDS:
-        return Resource(file, kind, f"{file} {kind} {position}".strip(), "", url, fields)
+    if not identity:
+        return _packed(place, unnamed, "", url, fields)
     if not isinstance(identity, str) or not _ID.fullmatch(identity):
-        return Refused(f"{file} {kind} {position}".strip(), "MALFORMED", "id has to be letters, digits, - or .")
-    return Resource(file, kind, f"{file} {kind}/{identity}", f"{kind}/{identity}", url, fields)
+        return Refused(unnamed, "MALFORMED", "id has to be letters, digits, - or .", place)
+    return _packed(place, f"{place.file} {kind}/{identity}", f"{kind}/{identity}", url, fields)
+
+
+def _packed(place: Place, name: str, key: str, url: str, fields: JsonObject) -> Resource:
+    written = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    told = {field: value for field, value in fields.items() if field not in ("meta", "text")}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest()
+    return Resource(place, name, key, url, digest, zlib.compress(written, 1))
 
 
 def _id_in(url: str, kind: str) -> str:

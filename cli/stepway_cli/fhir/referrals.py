@@ -1,16 +1,17 @@
-"""From files of FHIR R4 JSON to the referrals that intake can receive, and an account of everything else."""
+"""From files of FHIR R4 to what intake can receive of each patient, and an account of everything else."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import date
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 
 from stepway.intake.v1 import referral_pb2, referral_service_pb2
 from stepway_cli.fhir import orders, people
-from stepway_cli.fhir.elements import Element
-from stepway_cli.fhir.files import REFERRAL_KINDS, Resource, resources_in
-from stepway_cli.fhir.shelf import Shelf, counted
-from stepway_cli.findings import Note, Refused, Unusable
+from stepway_cli.fhir.answered import ANSWER_KINDS, Answered, Filled, element_of
+from stepway_cli.fhir.files import Resource, Wanted, referral_kinds, resources_in
+from stepway_cli.fhir.parsing import Content
+from stepway_cli.fhir.shelf import Leftovers, Shelf
+from stepway_cli.findings import Note, Place, Refused, Unusable
 
 MOST_RELATED_PEOPLE = 20
 _ANY_REQUEST_ID = "00000000-0000-4000-8000-000000000000"  # the contract asks for one; the caller sets its own
@@ -23,6 +24,13 @@ class Ready:
     name: str
     request: referral_service_pb2.ReceiveReferralRequest = field(repr=False)
     made_of: tuple[str, ...]  # the name of every resource in it
+    patient: Resource | None = None
+    orders: tuple[Resource, ...] = ()
+    filled: tuple[Filled, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        return self.patient.place if self.patient else Place(self.name)
 
 
 @dataclass(frozen=True)
@@ -35,111 +43,180 @@ class Import:
     read: int  # resources, and files or entries that none could be read from
 
 
-@dataclass
-class _Asked:
-    """What belongs to one patient, by the name of the resource that says it."""
-
-    reasons: dict[str, str] = field(default_factory=dict)
-    relatives: dict[str, referral_pb2.RelatedPerson] = field(default_factory=dict)
-    turned_away: bool = False  # an order for them was refused
-
-
-def read_referrals(documents: Iterable[tuple[str, bytes]], *, today: date) -> Import:
+def read_referrals(documents: Iterable[tuple[str, Content]], *, today: date) -> Import:
     """Join (file name, content) pairs into one referral for each patient; nothing in them makes this raise.
 
     A patient with an accepted ServiceRequest, or with none at all, becomes a referral. Messages name resources and
     paths, never what is in them.
     """
-    return _Reading(today).of(documents)
+    reading = Reading(documents, today=today)
+    referrals = list(reading.ready())
+    return Import(referrals, reading.refused, reading.notes, reading.read)
 
 
-class _Reading:
-    """One import while it is being put together."""
+class Reading:
+    """One import: what was found is on a shelf, and each patient's part of it is read when their turn comes."""
 
-    def __init__(self, today: date) -> None:
+    def __init__(
+        self,
+        documents: Iterable[tuple[str, Content]],
+        *,
+        today: date,
+        wanted: Wanted = referral_kinds,
+        answered: datetime | None = None,
+    ) -> None:
+        """`answered` is when whatever says no time of its own was answered."""
+        self.refused: list[Refused] = []
+        self.notes: list[Note] = []
+        self.read = 0
         self._today = today
         self._shelf = Shelf()
-        self._asked: dict[Resource, _Asked] = defaultdict(_Asked)
-        self._referrals: list[Ready] = []
-        self._refused: list[Refused] = []
-        self._notes: list[Note] = []
+        self._answered = Answered(self._shelf, answered)
+        self._belonging: dict[Resource, list[Resource]] = defaultdict(list)  # by patient
+        self._turned_away: set[Resource] = set()  # patients for whom an order was refused
+        self._shelve(documents, wanted)
+        self._link()
 
-    def of(self, documents: Iterable[tuple[str, bytes]]) -> Import:
-        found = [entry for file, content in documents for entry in resources_in(file, content)]
-        self._refused += [entry for entry in found if isinstance(entry, Refused)]
-        self._shelve([entry for entry in found if isinstance(entry, Resource)])
+    @property
+    def patients(self) -> list[Resource]:
+        return [each for each in self._shelf.resources if each.kind == "Patient"]
+
+    def ready(self) -> Iterator[Ready]:
+        """Every patient who can be received, in the order of the files; what cannot be taken is added to `refused`."""
+        for patient in self.patients:
+            try:
+                yield self._ready(patient)
+            except Unusable as problem:
+                self._refuse(patient, problem)
+        for patient, belonging in self._belonging.items():  # another Patient of the same name was taken
+            self._refuse_all(belonging, patient)
+
+    def _shelve(self, documents: Iterable[tuple[str, Content]], wanted: Wanted) -> None:
+        leftovers = Leftovers()
+        for found in (each for file, content in documents for each in resources_in(file, content, wanted)):
+            self.read += 1
+            if isinstance(found, Refused):
+                self.refused.append(found)
+            elif found.packed and found.kind != "Questionnaire":
+                self._say(self._shelf.put(found))
+            else:
+                leftovers.add(found)
+                self._learn(found)
+        self.notes += leftovers.notes()
+
+    def _learn(self, found: Resource) -> None:
+        if found.packed:
+            try:
+                self._answered.learn(found)
+            except Unusable as problem:
+                self.notes.append(Note(found.name, f"cannot be read: {problem.message}", place=found.place))
+
+    def _link(self) -> None:
+        """Say of everything whose it is."""
         self._each("ServiceRequest", self._take_order)
-        self._each("RelatedPerson", self._take_relative)
-        self._each("Patient", self._take_patient)
-        self._refuse_those_without_patient()
-        return Import(self._referrals, self._refused, self._notes, read=len(found))
-
-    def _shelve(self, resources: list[Resource]) -> None:
-        for resource in resources:
-            if resource.kind in REFERRAL_KINDS:
-                self._say(self._shelf.put(resource))
-        self._notes += counted(resource for resource in resources if resource.kind not in REFERRAL_KINDS)
+        self._each("RelatedPerson", lambda each: self._belonging[self._patient(each, "patient")].append(each))
+        self._each("QuestionnaireResponse", self._take_answers)
+        for found in self._answered.link():
+            if isinstance(found, Resource):
+                self._trying(found, self._take_answers)
+            else:
+                self._say(found)
 
     def _each(self, kind: str, take: Callable[[Resource], None]) -> None:
         for resource in self._shelf.resources:
             if resource.kind == kind:
-                try:
-                    take(resource)
-                except Unusable as problem:
-                    self._refused.append(problem.named(resource.name))
+                self._trying(resource, take)
+
+    def _trying(self, resource: Resource, take: Callable[[Resource], None]) -> None:
+        try:
+            take(resource)
+        except Unusable as problem:
+            self._refuse(resource, problem)
 
     def _take_order(self, order: Resource) -> None:
-        element = Element(order.name, "", order.fields)
         patient = self._patient_or_none(order, "subject")
+        element = element_of(order)
         try:
             orders.check_referral(element)
-            reason = orders.reason_of(element)
+            orders.reason_of(element)
         except Unusable:
             if patient:
-                self._asked[patient].turned_away = True
+                self._turned_away.add(patient)
             raise
-        self._asked[patient or self._patient(order, "subject")].reasons[order.name] = reason
+        self._belonging[patient or self._patient(order, "subject")].append(order)
 
-    def _take_relative(self, relative: Resource) -> None:
-        asked = self._asked[self._patient(relative, "patient")]
-        notes: list[Note] = []
-        person = people.related_person(Element(relative.name, "", relative.fields), self._today, notes)
-        if len(asked.relatives) == MOST_RELATED_PEOPLE:
-            raise Unusable("TOO_MANY_RELATED_PEOPLE", f"a referral names at most {MOST_RELATED_PEOPLE}")
-        asked.relatives[relative.name] = person
-        self._notes += notes
+    def _take_answers(self, source: Resource) -> None:
+        self._belonging[self._patient(source, "subject")].append(source)
 
-    def _take_patient(self, patient: Resource) -> None:
-        asked = self._asked[patient]
-        if asked.turned_away and not asked.reasons:
-            raise Unusable("NO_REFERRAL_ORDER", "every order for this patient was refused: mend one or leave them out")
+    def _ready(self, patient: Resource) -> Ready:
+        belonging = self._belonging.pop(patient, [])
         notes: list[Note] = []
-        request = self._request(patient, asked, notes)
-        made_of = (patient.name, *asked.reasons, *asked.relatives)
-        self._referrals.append(Ready(patient.name, request, made_of))
-        self._notes += notes
-        del self._asked[patient]
+        reasons = {each: orders.reason_of(element_of(each)) for each in belonging if each.kind == "ServiceRequest"}
+        relatives = self._relatives(belonging, notes)
+        filled = self._filled(belonging, notes)
+        taken = [*reasons, *relatives, *dict.fromkeys(each.source for each in filled)]
+        try:
+            if patient in self._turned_away and not reasons:
+                message = "every order for this patient was refused: mend one or leave them out"
+                raise Unusable("NO_REFERRAL_ORDER", message)
+            about: list[Note] = []
+            request = self._request(patient, reasons.values(), relatives.values(), about)
+        except Unusable:
+            self._refuse_all(taken, patient)
+            raise
+        self.notes += [*notes, *_placed(about, patient)]
+        parts = [part for each in taken for part in (each, *self._answered.members_of.get(each, ()))]
+        return Ready(
+            patient.name, request, tuple(each.name for each in (patient, *parts)), patient, tuple(reasons), filled
+        )
+
+    def _relatives(self, belonging: list[Resource], notes: list[Note]) -> dict[Resource, referral_pb2.RelatedPerson]:
+        found: dict[Resource, referral_pb2.RelatedPerson] = {}
+
+        def take(relative: Resource) -> None:
+            about: list[Note] = []
+            person = people.related_person(element_of(relative), self._today, about)
+            if len(found) == MOST_RELATED_PEOPLE:
+                raise Unusable("TOO_MANY_RELATED_PEOPLE", f"a referral names at most {MOST_RELATED_PEOPLE}")
+            found[relative] = person
+            notes.extend(_placed(about, relative))
+
+        for each in belonging:
+            if each.kind == "RelatedPerson":
+                self._trying(each, take)
+        return found
+
+    def _filled(self, belonging: list[Resource], notes: list[Note]) -> tuple[Filled, ...]:
+        found: list[Filled] = []
+
+        def take(source: Resource) -> None:
+            about: list[Note] = []
+            found.extend(Filled(source, sheet) for sheet in self._answered.sheets(source, about))
+            notes.extend(_placed(about, source))
+
+        for each in belonging:
+            if each.kind in ANSWER_KINDS:
+                self._trying(each, take)
+        return tuple(found)
 
     def _request(
-        self, patient: Resource, asked: _Asked, notes: list[Note]
+        self,
+        patient: Resource,
+        reasons: Iterable[str],
+        relatives: Iterable[referral_pb2.RelatedPerson],
+        notes: list[Note],
     ) -> referral_service_pb2.ReceiveReferralRequest:
         request = referral_service_pb2.ReceiveReferralRequest(
             request_id=_ANY_REQUEST_ID,
-            person=people.person(Element(patient.name, "", patient.fields), self._today, notes),
-            related_people=asked.relatives.values(),
-            reason=orders.joined(asked.reasons.values(), patient.name, notes),
+            person=people.person(element_of(patient), self._today, notes),
+            related_people=relatives,
+            reason=orders.joined(reasons, patient.name, notes),
         )
         people.valid(request).ClearField("request_id")
         return request
 
-    def _refuse_those_without_patient(self) -> None:
-        """Whatever still waits belongs to a patient who was refused."""
-        for patient, asked in self._asked.items():
-            for name in (*asked.reasons, *asked.relatives):
-                self._refused.append(Refused(name, "SUBJECT_REFUSED", f"its patient was refused: {patient.name}"))
-
     def _patient(self, source: Resource, key: str) -> Resource:
-        reference = Element(source.name, "", source.fields).one(key).text("reference")
+        reference = element_of(source).one(key).text("reference")
         if reference.startswith("#"):
             raise Unusable("SUBJECT_NOT_FOUND", "its patient is contained in it: send the Patient on its own")
         found = self._shelf.find(reference, source)
@@ -153,8 +230,26 @@ class _Reading:
         except Unusable:
             return None
 
+    def _refuse_all(self, belonging: Iterable[Resource], patient: Resource) -> None:
+        for each in belonging:
+            self._refuse(each, Unusable("SUBJECT_REFUSED", f"its patient was refused: {patient.at}"))
+
+    def _refuse(self, resource: Resource, problem: Unusable) -> None:
+        """With its members, when it is a panel."""
+        self.refused.append(problem.named(resource.name, resource.place))
+        for member in self._answered.members_of.get(resource, ()):
+            message = f"its panel was refused: {resource.at}"
+            self.refused.append(Refused(member.name, "PANEL_REFUSED", message, member.place))
+
     def _say(self, finding: Note | Refused | None) -> None:
         if isinstance(finding, Refused):
-            self._refused.append(finding)
+            self.refused.append(finding)
         elif finding:
-            self._notes.append(finding)
+            self.notes.append(finding)
+
+
+def _placed(notes: list[Note], source: Resource) -> list[Note]:
+    """Notes about parts of a resource, with its place."""
+    return [
+        replace(note, place=replace(source.place, path=note.name.removeprefix(source.name).strip())) for note in notes
+    ]

@@ -2,10 +2,9 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 
-from stepway_cli.fhir.files import JsonObject, Resource
-from stepway_cli.findings import Note, Refused, Unusable
+from stepway_cli.fhir.files import Resource
+from stepway_cli.findings import Note, Place, Refused, Unusable
 
 _REFERENCE = re.compile(r"(?P<base>(?:https?://.*/)?)(?P<key>[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})(/_history/[^/]*)?")
 
@@ -25,25 +24,30 @@ class Shelf:
         """Add a resource; a copy is only noted, and another one of the same name is refused."""
         same_key = self._known_as(resource.key) or self._known_as(resource.url)
         for earlier in same_key:
-            if _content(earlier) == _content(resource):
+            if earlier.digest == resource.digest:
                 self._remember(resource, earlier)
-                return Note(resource.name, f"the same as {earlier.name}", resources=1)
+                return Note(resource.name, f"the same as {earlier.at}", 1, resource.place)
         self._remember(resource, resource)
         if any(not _of_different_servers(earlier.url, resource.url) for earlier in same_key):
-            return Refused(resource.name, "DUPLICATE_RESOURCE", f"{same_key[0].name} says otherwise: send one of them")
+            message = f"{same_key[0].at} says otherwise: send one of them"
+            return Refused(resource.name, "DUPLICATE_RESOURCE", message, resource.place)
         self.resources.append(resource)
         return None
 
     def find(self, reference: str, source: Resource) -> Resource:
         """The resource that a reference in source means; refuses SUBJECT_NOT_FOUND and SUBJECT_AMBIGUOUS."""
-        copies = self._candidates(_absolute(reference, source))
-        own = [resource for file, resource in copies if file == source.file]
-        found = list(dict.fromkeys(own or [resource for _, resource in copies]))
+        found = self.all_of(reference, source)
         if not found:
             raise Unusable("SUBJECT_NOT_FOUND", "send the Patient that it names along with it")
         if len(found) > 1:
             raise Unusable("SUBJECT_AMBIGUOUS", "several Patients go by the id that it names: send it in their file")
         return found[0]
+
+    def all_of(self, reference: str, source: Resource) -> list[Resource]:
+        """Every resource that a reference in source may mean."""
+        copies = self._candidates(_absolute(reference, source))
+        own = [resource for file, resource in copies if file == source.file]
+        return list(dict.fromkeys(own or [resource for _, resource in copies]))
 
     def _known_as(self, name: str) -> list[Resource]:
         return [resource for _, resource in self._copies[name]] if name else []
@@ -61,10 +65,6 @@ class Shelf:
         return [(file, resource) for file, resource in same_key if not _of_different_servers(resource.url, url)]
 
 
-def _content(resource: Resource) -> JsonObject:
-    return {key: value for key, value in resource.fields.items() if key != "meta"}
-
-
 def _of_different_servers(one: str, other: str) -> bool:
     return one != other and one.startswith("http") and other.startswith("http")
 
@@ -78,15 +78,20 @@ def _absolute(reference: str, source: Resource) -> str:
     return reference
 
 
-def counted(resources: Iterable[Resource]) -> list[Note]:
-    """One note for each file, of how many resources of which type in it no referral needs."""
-    kinds: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for resource in resources:
-        kinds[resource.file][resource.kind] += 1
-    return [
-        Note(file, f"not part of a referral: {_listed(numbers)}", resources=sum(numbers.values()))
-        for file, numbers in kinds.items()
-    ]
+class Leftovers:
+    """How many resources of which type no referral needs, for each file."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+
+    def add(self, resource: Resource) -> None:
+        self._kinds[resource.file][resource.kind] += 1
+
+    def notes(self) -> list[Note]:
+        return [
+            Note(file, f"not part of a referral: {_listed(numbers)}", sum(numbers.values()), Place(file))
+            for file, numbers in self._kinds.items()
+        ]
 
 
 def _listed(numbers: dict[str, int]) -> str:

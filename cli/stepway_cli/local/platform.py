@@ -167,15 +167,14 @@ class Platform:
             "STEPWAY_TRACE_FILE": str(self.folder.subfolder("traces") / f"{name}.jsonl"),
             "STEPWAY_METRICS_LISTEN": self.metrics_address(name),
             "STEPWAY_REFLECTION": "true",
-            **(self._channels() if service == "notifications" else {}),
+            **({"STEPWAY_SMTP_URL": self._smtp_url} if service in ("intake", "notifications") else {}),
+            **({"STEPWAY_SMS_DIRECTORY": str(self.texts)} if service == "notifications" else {}),
             **self._overrides.get(service, {}),
         }
 
-    def _channels(self) -> dict[str, str]:
-        return {
-            "STEPWAY_SMS_DIRECTORY": str(self.texts),
-            "STEPWAY_SMTP_URL": f"smtp://127.0.0.1:{self.folder.port('smtp')}",
-        }
+    @property
+    def _smtp_url(self) -> str:
+        return f"smtp://127.0.0.1:{self.folder.port('smtp')}"
 
     def _start_servers(self) -> None:
         self._say("Starting PostgreSQL")

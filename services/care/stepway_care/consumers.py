@@ -1,8 +1,9 @@
 """What care does when it hears of something."""
 
+from stepway.intake.v1.events_pb2 import PatientMerged
 from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed
 from stepway_care import domain, store, wire
-from stepway_chassis import labels, outbox
+from stepway_chassis import labels, merges, outbox
 from stepway_chassis.deliveries import Handler
 from stepway_chassis.events import Event
 from stepway_chassis.ids import uuid7
@@ -16,13 +17,20 @@ def handlers() -> list[Handler[None]]:
             event=EnrollmentConfirmed,
             apply=draft_plan,
             commutative="adds one plan per enrolment, and the highest label is kept",
-        )
+        ),
+        Handler(
+            name="follow_planned_patient",
+            event=PatientMerged,
+            apply=follow_patient,
+            commutative="keeps who has become whom; what comes later for the former is the latter's as well",
+        ),
     ]
 
 
 async def draft_plan(tx: Tx, event: Event, _: None) -> None:
     """Open a plan for somebody who has a seat."""
     enrollment_id, patient_id, seated_at = wire.seated(event)
+    patient_id = await labels.keep(tx, patient_id, event.label)
     tx.concerns(patient_id)
     plan = domain.draft(
         id=uuid7(tx.now),
@@ -32,6 +40,14 @@ async def draft_plan(tx: Tx, event: Event, _: None) -> None:
         due=domain.plan_due(tx.site.settings),
         now=tx.now,
     )
-    await labels.keep(tx, patient_id, event.label)
     if await store.add_plan(tx, plan):
         await outbox.append(tx, wire.plan_drafted(plan), label=await labels.of(tx, patient_id))
+
+
+async def follow_patient(tx: Tx, event: Event, _: None) -> None:
+    """The plans of somebody who is another patient by now."""
+    gone, into = wire.merged(event)
+    kept = await merges.merge(tx, gone, into, at=event.time)
+    tx.concerns(gone, kept)
+    await labels.keep(tx, kept, event.label)
+    await store.move_plans(tx, gone, kept)

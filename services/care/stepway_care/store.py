@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from uuid import UUID
 
-from sqlalchemy import Column, MetaData, Text, Uuid
+from sqlalchemy import Column, MetaData, Text, Uuid, update
 from sqlalchemy.dialects.postgresql import insert
 
 from stepway_care.domain import Plan
@@ -31,6 +31,12 @@ async def add_plan(tx: Tx, drafted: Plan) -> bool:
     row = insert(treatment_plan).values(site=tx.site.name, correlation=tx.correlation, **asdict(drafted))
     added = await tx.execute(row.on_conflict_do_nothing().returning(treatment_plan.c.id))
     return added.first() is not None
+
+
+async def move_plans(tx: Tx, gone: UUID, kept: UUID) -> None:
+    """To whom a patient is by now."""
+    theirs = (treatment_plan.c.site == tx.site.name, treatment_plan.c.patient_id == gone)
+    await tx.execute(update(treatment_plan).where(*theirs).values(patient_id=kept))
 
 
 async def find_plan(tx: Tx, id: UUID) -> Plan:

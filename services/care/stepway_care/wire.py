@@ -4,6 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from stepway.care.v1 import events_pb2, treatment_plan_pb2
+from stepway.intake.v1 import events_pb2 as intake_events_pb2
 from stepway.scheduling.v1 import events_pb2 as scheduling_events_pb2
 from stepway_care.domain import Plan, Status
 from stepway_chassis.events import Event
@@ -29,6 +30,13 @@ def seated(event: Event) -> tuple[UUID, UUID, datetime]:
     assert isinstance(message, scheduling_events_pb2.EnrollmentConfirmed)
     since = from_proto(message.confirmed_at, field="confirmed_at")
     return UUID(message.enrollment_id), UUID(message.patient_id), since
+
+
+def merged(event: Event) -> tuple[UUID, UUID]:
+    """Whose records went, and into whose."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.PatientMerged)
+    return UUID(message.merged_patient_id), UUID(message.patient_id)
 
 
 def plan_drafted(drafted: Plan) -> events_pb2.PlanDrafted:

@@ -1,12 +1,21 @@
 """What family does when it hears of something: it writes down the fact, and the loop draws the conclusion."""
 
-from stepway.intake.v1.events_pb2 import ConsentGranted, ConsentRevoked, PatientAdmitted
-from stepway_chassis import labels, loops
+from stepway.intake.v1.events_pb2 import (
+    ConsentExpired,
+    ConsentGranted,
+    ConsentRevoked,
+    ConsentSuperseded,
+    PatientAdmitted,
+    PatientMerged,
+)
+from stepway_chassis import labels, loops, merges
 from stepway_chassis.deliveries import Handler
 from stepway_chassis.events import Event
 from stepway_chassis.transaction import Tx
 from stepway_family import store, wire
 from stepway_family.inviting import LOOP
+
+_ENDED = "writes that a consent has ended, whether or not the grant was heard of"
 
 
 def handlers() -> list[Handler[None]]:
@@ -15,13 +24,15 @@ def handlers() -> list[Handler[None]]:
             name="note_consent",
             event=ConsentGranted,
             apply=note_consent,
-            commutative="writes what a grant says of its consent, beside what a revocation says of it",
+            commutative="writes what a grant says of its consent, beside what its end says of it",
         ),
-        Handler(
-            name="end_consent",
-            event=ConsentRevoked,
-            apply=end_consent,
-            commutative="writes what a revocation says of its consent, whether or not the grant was heard of",
+        *(
+            Handler(name=name, event=event, apply=end_consent, commutative=_ENDED)
+            for name, event in (
+                ("end_consent", ConsentRevoked),
+                ("expire_consent", ConsentExpired),
+                ("replace_consent", ConsentSuperseded),
+            )
         ),
         Handler(
             name="note_admission",
@@ -29,14 +40,22 @@ def handlers() -> list[Handler[None]]:
             apply=note_admission,
             commutative="keeps the earliest admission of a patient, and the highest label",
         ),
+        Handler(
+            name="follow_linked_patient",
+            event=PatientMerged,
+            apply=follow_patient,
+            commutative="keeps who has become whom; what comes later for the former is the latter's as well",
+        ),
     ]
 
 
 async def note_consent(tx: Tx, event: Event, _: None) -> None:
     """Somebody may be told something about a patient."""
     consent_id, patient_id, family_member_id = wire.consent(event)
+    patient_id = await labels.keep(tx, patient_id, event.label)
     tx.concerns(patient_id)
-    await labels.keep(tx, patient_id, event.label)
+    if family_member_id is None:
+        return
     await store.keep_grant(tx, consent_id, patient_id, family_member_id, wire.origin(event))
     await loops.wake(tx, LOOP, tx.now)
 
@@ -44,15 +63,27 @@ async def note_consent(tx: Tx, event: Event, _: None) -> None:
 async def end_consent(tx: Tx, event: Event, _: None) -> None:
     """It has ended already, since each use asks intake; nobody needs to ask about it any more."""
     consent_id, patient_id, family_member_id = wire.consent(event)
+    patient_id = await labels.keep(tx, patient_id, event.label)
     tx.concerns(patient_id)
-    await labels.keep(tx, patient_id, event.label)
-    await store.keep_revocation(tx, consent_id, patient_id, family_member_id, wire.origin(event))
+    if family_member_id is None:
+        return
+    await store.keep_end(tx, consent_id, patient_id, family_member_id, wire.origin(event))
 
 
 async def note_admission(tx: Tx, event: Event, _: None) -> None:
     """A patient is in the programme, so that there is something for the family to come to."""
     patient_id = wire.admitted_patient(event)
+    patient_id = await labels.keep(tx, patient_id, event.label)
     tx.concerns(patient_id)
-    await labels.keep(tx, patient_id, event.label)
     await store.keep_admission(tx, patient_id, wire.origin(event))
+    await loops.wake(tx, LOOP, tx.now)
+
+
+async def follow_patient(tx: Tx, event: Event, _: None) -> None:
+    """The family of somebody who is another patient by now, and who may be in the programme by that."""
+    gone, into = wire.merged(event)
+    kept = await merges.merge(tx, gone, into, at=event.time)
+    tx.concerns(gone, kept)
+    await labels.keep(tx, kept, event.label)
+    await store.move_patient(tx, gone, kept)
     await loops.wake(tx, LOOP, tx.now)

@@ -1,10 +1,10 @@
 """The loop that invites: find who waits for a group, ask whether they may know, take a seat and announce it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from stepway_chassis import audit, labels, outbox
+from stepway_chassis import audit, labels, merges, outbox
 from stepway_chassis.database import Contended, Database
 from stepway_chassis.errors import Refusal, Unavailable
 from stepway_chassis.ids import uuid7
@@ -76,6 +76,7 @@ def inviting(database: Database, peers: Peers, telemetry: Telemetry) -> Loop:
 
 async def _settle(tx: Tx, who: Expected, answers: Answers) -> None:
     """Raises Unavailable when the yes has lapsed: nothing is written, and they are asked about again."""
+    who = replace(who, patient_id=await merges.current(tx, who.patient_id))
     if not all(answers.granted):
         tx.concerns(who.patient_id)
         await store.refuse(tx, who.consent_id)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Uuid,
     and_,
+    delete,
     exists,
     false,
     func,
@@ -80,13 +81,13 @@ _TAKE_SEAT = text(
 
 
 async def keep_grant(tx: Tx, consent: UUID, patient_id: UUID, member: UUID, origin: Origin) -> None:
-    """What a grant says of its consent; a revocation that was heard of before stays."""
+    """What a grant says of its consent; an end that was heard of before stays."""
     told = {"patient_id": patient_id, "family_member_id": member, "granted": origin.at, **asdict(origin)}
     await _keep(tx, consent_link, consent, told)
 
 
-async def keep_revocation(tx: Tx, consent: UUID, patient_id: UUID, member: UUID, origin: Origin) -> None:
-    """What a revocation says of its consent, whether or not its grant was heard of."""
+async def keep_end(tx: Tx, consent: UUID, patient_id: UUID, member: UUID, origin: Origin) -> None:
+    """That a consent has ended, in whichever way, whether or not its grant was heard of."""
     told = {"patient_id": patient_id, "family_member_id": member, "revoked": origin.at}
     await _keep(tx, consent_link, consent, told)
 
@@ -102,6 +103,16 @@ async def keep_admission(tx: Tx, patient_id: UUID, origin: Origin) -> None:
             where=(row.excluded.at < patient.c.at),
         )
     )
+
+
+async def move_patient(tx: Tx, gone: UUID, kept: UUID) -> None:
+    """What links somebody's family to them, to whom they are by now; of two admissions the first."""
+    for table in (consent_link, invitation):
+        theirs = (table.c.site == tx.site.name, table.c.patient_id == gone)
+        await tx.execute(update(table).where(*theirs).values(patient_id=kept))
+    went = await tx.execute(delete(patient).where(records.one(tx, patient, gone)).returning(patient))
+    if (row := went.mappings().first()) is not None:
+        await keep_admission(tx, kept, records.read(Origin, row))
 
 
 async def _keep(tx: Tx, table: Table, id: UUID, told: dict[str, object]) -> None:

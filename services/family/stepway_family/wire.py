@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from stepway.family.v1 import events_pb2, family_group_pb2, family_group_service_pb2, invitation_pb2
@@ -42,16 +43,26 @@ def origin(event: Event) -> Origin:
     return Origin(event.time, event.correlation, str(event.id), event.context)
 
 
-def consent(event: Event) -> tuple[UUID, UUID, UUID]:
-    """Which consent, of which patient, for which family member."""
-    message = event.message
-    assert isinstance(message, intake_events_pb2.ConsentGranted | intake_events_pb2.ConsentRevoked)
-    return UUID(message.consent_id), UUID(message.patient_id), UUID(message.family_member_id)
+def consent(event: Event) -> tuple[UUID, UUID, UUID | None]:
+    """Which consent, of which patient, for which family member, if it is for one: granted or ended."""
+    message: Any = event.message
+    return UUID(message.consent_id), UUID(message.patient_id), _id(message.family_member_id)
+
+
+def _id(told: str) -> UUID | None:
+    return UUID(told) if told else None
 
 
 def admitted_patient(event: Event) -> UUID:
     assert isinstance(event.message, intake_events_pb2.PatientAdmitted)
     return UUID(event.message.patient_id)
+
+
+def merged(event: Event) -> tuple[UUID, UUID]:
+    """Whose records went, and into whose."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.PatientMerged)
+    return UUID(message.merged_patient_id), UUID(message.patient_id)
 
 
 def family_member_invited(made: Invitation) -> events_pb2.FamilyMemberInvited:

@@ -8,11 +8,19 @@ from uuid import UUID
 from stepway.family.v1.events_pb2 import FamilyMemberInvited
 from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.consent_service_pb2 import GetFamilyMemberContactRequest
-from stepway.intake.v1.events_pb2 import ConsentRevoked, ReferralReceived, RiskFlagged
+from stepway.intake.v1.events_pb2 import (
+    ConsentExpired,
+    ConsentRevoked,
+    ConsentSuperseded,
+    PatientMerged,
+    ReferralReceived,
+    RiskFlagAcknowledged,
+    RiskFlagged,
+)
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest
 from stepway.scheduling.v1.enrollment_service_pb2 import GetEnrollmentRequest
 from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed, EnrollmentWaitlisted
-from stepway_chassis import labels, loops
+from stepway_chassis import labels, loops, merges
 from stepway_chassis.deliveries import Handler
 from stepway_chassis.events import Event
 from stepway_chassis.ids import uuid7
@@ -29,6 +37,7 @@ from stepway_notifications.sending import loop_of
 _PATIENT = "stepway.intake.v1.ReferralService/GetPatientContact"
 _FAMILY_MEMBER = "stepway.intake.v1.ConsentService/GetFamilyMemberContact"
 _ENROLLMENT = "stepway.scheduling.v1.EnrollmentService/GetEnrollment"
+_UNCOVERED = "a hint: withholds what intake says no consent covers; what is added later is asked about then"
 Standing = tuple[Template | None, list[Contact]]
 
 
@@ -45,7 +54,13 @@ def handlers(peers: Peers) -> list[Handler[Any]]:
             name="page_clinician",
             event=RiskFlagged,
             apply=page_clinician,
-            commutative="adds one escalation per risk flag, and the highest label is kept",
+            commutative="adds one escalation per risk flag, taken if the flag is, and the highest label is kept",
+        ),
+        Handler(
+            name="rest_clinician",
+            event=RiskFlagAcknowledged,
+            apply=rest_clinician,
+            commutative="keeps who has taken a flag; a page that is heard of later is taken from the first",
         ),
         Handler(
             name="confirm_enrollment",
@@ -68,12 +83,25 @@ def handlers(peers: Peers) -> list[Handler[Any]]:
             apply=invite_family_member,
             commutative="adds messages under its own event; each is asked about again before it goes",
         ),
+        *(
+            Handler(
+                name=name,
+                event=event,
+                fetch=partial(fetch_consent, peers),
+                apply=withhold_messages,
+                commutative=_UNCOVERED,
+            )
+            for name, event in (
+                ("withhold_messages", ConsentRevoked),
+                ("withhold_expired", ConsentExpired),
+                ("withhold_superseded", ConsentSuperseded),
+            )
+        ),
         Handler(
-            name="withhold_messages",
-            event=ConsentRevoked,
-            fetch=partial(fetch_consent, peers),
-            apply=withhold_messages,
-            commutative="a hint: withholds what intake says no consent covers; what is added later is asked about then",
+            name="follow_messaged_patient",
+            event=PatientMerged,
+            apply=follow_patient,
+            commutative="keeps who has become whom; what comes later for the former is the latter's as well",
         ),
     ]
 
@@ -110,8 +138,8 @@ async def tell_patient(template: Template, tx: Tx, event: Event, standing: Stand
 async def _write_to_patient(
     tx: Tx, event: Event, template: Template, patient_id: UUID, contacts: list[Contact]
 ) -> None:
+    patient_id = await labels.keep(tx, patient_id, event.label)
     tx.concerns(patient_id)
-    await labels.keep(tx, patient_id, event.label)
     await store.know_patient(tx, patient_id)
     written = messages.compose(
         policy_of(tx.site.settings, tx.site.zone),
@@ -134,8 +162,14 @@ async def _queue(tx: Tx, event: Event, written: Sequence[Message]) -> None:
 async def page_clinician(tx: Tx, event: Event, _: None) -> None:
     """Page whoever is on call about a sign of danger, unless intake has asked for it already."""
     risk_flag_id, patient_id = wire.risk(event)
-    tx.concerns(patient_id)
     await escalating.raise_once(tx, risk_flag_id, patient_id, label=event.label, trace_context=event.context)
+
+
+async def rest_clinician(tx: Tx, event: Event, _: None) -> None:
+    """Page nobody any more about a sign of danger that somebody has taken without having been asked by a page."""
+    taken, patient_id = wire.taken(event)
+    tx.concerns(await labels.keep(tx, patient_id, event.label))
+    await escalating.rest(tx, taken)
 
 
 async def fetch_family_contacts(peers: Peers, event: Event) -> list[Contact]:
@@ -148,8 +182,8 @@ async def fetch_family_contacts(peers: Peers, event: Event) -> list[Contact]:
 async def invite_family_member(tx: Tx, event: Event, contacts: list[Contact]) -> None:
     """Tell a family member when they are expected."""
     member_id, patient_id, starts_at = wire.invited(event)
+    patient_id = await labels.keep(tx, patient_id, event.label)
     tx.concerns(patient_id)
-    await labels.keep(tx, patient_id, event.label)
     await store.know_patient(tx, patient_id)
     await store.know_family_member(tx, member_id, patient_id)
     policy = policy_of(tx.site.settings, tx.site.zone)
@@ -168,13 +202,23 @@ async def invite_family_member(tx: Tx, event: Event, contacts: list[Contact]) ->
 
 
 async def fetch_consent(peers: Peers, event: Event) -> Answers:
-    return await consents.may_know_schedule(peers, [wire.revoked(event)], site=event.site)
+    patient_id, member_id = wire.consent_ended(event)
+    return await consents.may_know_schedule(peers, [(patient_id, member_id)] if member_id else [], site=event.site)
 
 
 async def withhold_messages(tx: Tx, event: Event, answers: Answers) -> None:
     """Tidy up at once what would be withheld when its time comes, unless another consent still covers it."""
-    patient_id, member_id = wire.revoked(event)
+    patient_id, member_id = wire.consent_ended(event)
+    patient_id = await labels.keep(tx, patient_id, event.label)
     tx.concerns(patient_id)
-    await labels.keep(tx, patient_id, event.label)
-    if not all(answers.granted):
+    if member_id and not all(answers.granted):
         await store.withhold_from_family_member(tx, member_id)
+
+
+async def follow_patient(tx: Tx, event: Event, _: None) -> None:
+    """The messages and pages about somebody who is another patient by now."""
+    gone, into = wire.merged(event)
+    kept = await merges.merge(tx, gone, into, at=event.time)
+    tx.concerns(gone, kept)
+    await labels.keep(tx, kept, event.label)
+    await store.move_patient(tx, gone, kept)

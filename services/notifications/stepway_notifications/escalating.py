@@ -13,6 +13,7 @@ from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
 from stepway_notifications import store, wire
 from stepway_notifications.domain import escalations
+from stepway_notifications.domain.escalations import Escalation, Taken
 from stepway_notifications.domain.messages import Message
 from stepway_notifications.domain.policy import policy_of
 from stepway_notifications.sending import loop_of
@@ -24,16 +25,39 @@ async def raise_once(
     tx: Tx, risk_flag_id: UUID, patient_id: UUID, *, label: str, trace_context: Mapping[str, str]
 ) -> None:
     """The first word about a flag, an event or a call, pages the first on the ladder; every other finds it done."""
+    patient_id = await labels.keep(tx, patient_id, label)
+    tx.concerns(patient_id)
     policy = policy_of(tx.site.settings, tx.site.zone)
     escalation, page = escalations.begin(
         policy, risk_flag_id=risk_flag_id, patient_id=patient_id, new_id=partial(uuid7, tx.now), now=tx.now
     )
-    await labels.keep(tx, patient_id, label)
     await store.know_patient(tx, patient_id)
+    await store.hold_flag(tx, risk_flag_id)
     if await store.add_escalation(tx, escalation, trace_context):
         await _send(tx, page, escalation.next_page_at, trace_context)
         label = await labels.of(tx, patient_id)
         await outbox.append(tx, wire.escalation_raised(escalation), label=label)
+        if taken := await store.find_taken(tx, risk_flag_id):
+            await end(tx, escalation, by=taken.taken_by, at=taken.taken_at)
+
+
+async def rest(tx: Tx, taken: Taken) -> None:
+    """Nobody is paged any more about a flag that was taken, whichever is heard of first."""
+    await store.hold_flag(tx, taken.id)
+    await store.keep_taken(tx, taken)
+    escalation = await store.lock_escalation_about(tx, taken.id)
+    if escalation is not None and escalation.acknowledged_at is None:
+        await end(tx, escalation, by=taken.taken_by, at=taken.taken_at)
+
+
+async def end(tx: Tx, escalation: Escalation, *, by: str, at: datetime) -> Escalation:
+    """Somebody has taken it. Raises Conflict (ESCALATION_ALREADY_ACKNOWLEDGED)."""
+    ended = escalations.acknowledge(escalation, by=by, at=at)
+    await store.save_escalation(tx, ended)
+    await store.call_off_pages(tx, ended.id)
+    label = await labels.of(tx, ended.patient_id)
+    await outbox.append(tx, wire.escalation_acknowledged(ended), label=label)
+    return ended
 
 
 async def _send(tx: Tx, page: Message, next_page_at: datetime | None, trace_context: Mapping[str, str]) -> None:

@@ -17,13 +17,12 @@ from stepway.notifications.v1.message_service_pb2 import (
     StopMessagesRequest,
     StopMessagesResponse,
 )
-from stepway_chassis import labels, outbox
+from stepway_chassis import merges
 from stepway_chassis.database import Database
 from stepway_chassis.pages import page_of
 from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
 from stepway_notifications import escalating, store, wire
-from stepway_notifications.domain import escalations
 from stepway_notifications.domain.escalations import Escalation
 from stepway_notifications.domain.messages import USE_WITHIN
 
@@ -54,7 +53,7 @@ class MessageService:
             member_id = UUID(request.family_member_id)
             tx.concerns(await store.stop_family_member(tx, member_id), held_by=str(member_id))
             return StopMessagesResponse(withheld=await store.withhold_from_family_member(tx, member_id))
-        patient_id = await store.stop_patient(tx, UUID(request.patient_id))
+        patient_id = await store.stop_patient(tx, await merges.current(tx, UUID(request.patient_id)))
         tx.concerns(patient_id)
         return StopMessagesResponse(withheld=await store.withhold_from_patient(tx, patient_id))
 
@@ -71,7 +70,6 @@ class EscalationService:
 
     async def _raise(self, tx: Tx, request: RaiseEscalationRequest) -> RaiseEscalationResponse:
         patient_id, flag_id = UUID(request.patient_id), UUID(request.risk_flag_id)
-        tx.concerns(patient_id)
         tx.correlation = request.referral_id
         label, context = wire.label(request.label), self._telemetry.inject()
         await escalating.raise_once(tx, flag_id, patient_id, label=label, trace_context=context)
@@ -96,12 +94,8 @@ class EscalationService:
     async def _acknowledge(self, tx: Tx, request: AcknowledgeEscalationRequest) -> AcknowledgeEscalationResponse:
         escalation, tx.correlation = await store.lock_escalation(tx, UUID(request.escalation_id))
         tx.concerns(escalation.patient_id, held_by=_held_by(tx, escalation))
-        escalation = escalations.acknowledge(escalation, by=tx.caller.subject, at=tx.now)
-        await store.save_escalation(tx, escalation)
-        await store.call_off_pages(tx, escalation.id)
-        label = await labels.of(tx, escalation.patient_id)
-        await outbox.append(tx, wire.escalation_acknowledged(escalation), label=label)
-        return AcknowledgeEscalationResponse(escalation=wire.escalation(escalation))
+        ended = await escalating.end(tx, escalation, by=tx.caller.subject, at=tx.now)
+        return AcknowledgeEscalationResponse(escalation=wire.escalation(ended))
 
 
 def _held_by(tx: Tx, escalation: Escalation) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -12,14 +13,17 @@ from sqlalchemy import (
     Integer,
     MetaData,
     RowMapping,
+    Select,
     Table,
     Text,
     Uuid,
     and_,
     case,
+    delete,
     func,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
@@ -30,7 +34,7 @@ from stepway_chassis.errors import NotFound
 from stepway_chassis.pages import Page
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
-from stepway_notifications.domain.escalations import Escalation
+from stepway_notifications.domain.escalations import Escalation, Taken
 from stepway_notifications.domain.messages import Message, Status
 from stepway_notifications.domain.words import Template
 
@@ -75,6 +79,8 @@ escalation = records.records(
     Column("correlation", Text),
     Column("trace_context", JSONB),
 )
+taken_flag = records.records("taken_flag", _metadata, Column("taken_by", Text), Column("taken_at", TIME))
+_HOLD_FLAG = text("SELECT pg_advisory_xact_lock(hashtextextended('flag/' || :site || '/' || :id, 0))")
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,18 @@ async def know_patient(tx: Tx, id: UUID) -> None:
 async def know_family_member(tx: Tx, id: UUID, patient_id: UUID) -> None:
     row = insert(family_member).values(site=tx.site.name, id=id, patient_id=patient_id)
     await tx.execute(row.on_conflict_do_nothing())
+
+
+async def move_patient(tx: Tx, gone: UUID, kept: UUID) -> None:
+    """What was written about somebody, to whom they are by now; who has wanted no messages wants none."""
+    await know_patient(tx, kept)
+    for table in (message, escalation, family_member):
+        theirs = (table.c.site == tx.site.name, table.c.patient_id == gone)
+        await tx.execute(update(table).where(*theirs).values(patient_id=kept))
+    went = await tx.execute(delete(patient).where(records.one(tx, patient, gone)).returning(patient.c.stopped_at))
+    if (row := went.first()) is not None:
+        earlier = func.least(patient.c.stopped_at, row.stopped_at)
+        await tx.execute(update(patient).where(records.one(tx, patient, kept)).values(stopped_at=earlier))
 
 
 async def stop_patient(tx: Tx, id: UUID) -> UUID:
@@ -238,8 +256,30 @@ async def add_escalation(tx: Tx, raised: Escalation, trace_context: Mapping[str,
 
 
 async def escalation_about(tx: Tx, risk_flag_id: UUID) -> Escalation:
-    statement = select(escalation).where(escalation.c.site == tx.site.name, escalation.c.risk_flag_id == risk_flag_id)
-    return records.read(Escalation, (await tx.execute(statement)).mappings().one())
+    return records.read(Escalation, (await tx.execute(_about(tx, risk_flag_id))).mappings().one())
+
+
+async def lock_escalation_about(tx: Tx, risk_flag_id: UUID) -> Escalation | None:
+    row = (await tx.execute(_about(tx, risk_flag_id).with_for_update())).mappings().first()
+    return None if row is None else records.read(Escalation, row)
+
+
+def _about(tx: Tx, risk_flag_id: UUID) -> Select[Any]:
+    return select(escalation).where(escalation.c.site == tx.site.name, escalation.c.risk_flag_id == risk_flag_id)
+
+
+async def hold_flag(tx: Tx, id: UUID) -> None:
+    """Whoever raises a page about a flag, or hears that it was taken, does so alone, until the commit."""
+    await tx.execute(_HOLD_FLAG, {"site": tx.site.name, "id": str(id)})
+
+
+async def keep_taken(tx: Tx, taken: Taken) -> None:
+    await tx.execute(insert(taken_flag).values(site=tx.site.name, **asdict(taken)).on_conflict_do_nothing())
+
+
+async def find_taken(tx: Tx, id: UUID) -> Taken | None:
+    row = await records.find(tx, taken_flag, id)
+    return None if row is None else records.read(Taken, row)
 
 
 async def lock_escalation(tx: Tx, id: UUID) -> tuple[Escalation, str]:

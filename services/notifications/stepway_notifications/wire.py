@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from stepway.family.v1 import events_pb2 as family_events_pb2
@@ -13,7 +14,7 @@ from stepway.scheduling.v1 import enrollment_pb2
 from stepway.scheduling.v1 import events_pb2 as scheduling_events_pb2
 from stepway_chassis.events import Event
 from stepway_chassis.times import from_proto, to_proto
-from stepway_notifications.domain.escalations import Escalation
+from stepway_notifications.domain.escalations import Escalation, Taken
 from stepway_notifications.domain.messages import Channel, Contact, Message, Status
 from stepway_notifications.domain.words import Template
 
@@ -89,10 +90,25 @@ def referred_patient(event: Event) -> UUID:
     return UUID(event.message.patient_id)
 
 
+def merged(event: Event) -> tuple[UUID, UUID]:
+    """Whose records went, and into whose."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.PatientMerged)
+    return UUID(message.merged_patient_id), UUID(message.patient_id)
+
+
 def risk(event: Event) -> tuple[UUID, UUID]:
     """Which flag, of which patient."""
     assert isinstance(event.message, intake_events_pb2.RiskFlagged)
     return UUID(event.message.risk_flag_id), UUID(event.message.patient_id)
+
+
+def taken(event: Event) -> tuple[Taken, UUID]:
+    """Who has taken which flag, of which patient."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.RiskFlagAcknowledged)
+    at = from_proto(message.acknowledged_at, field="acknowledged_at")
+    return Taken(UUID(message.risk_flag_id), message.acknowledged_by, at), UUID(message.patient_id)
 
 
 def enrolled(event: Event) -> tuple[UUID, UUID]:
@@ -110,11 +126,11 @@ def invited(event: Event) -> tuple[UUID, UUID, datetime]:
     return UUID(message.family_member_id), UUID(message.patient_id), starts_at
 
 
-def revoked(event: Event) -> tuple[UUID, UUID]:
-    """Of which patient, for whom."""
-    message = event.message
-    assert isinstance(message, intake_events_pb2.ConsentRevoked)
-    return UUID(message.patient_id), UUID(message.family_member_id)
+def consent_ended(event: Event) -> tuple[UUID, UUID | None]:
+    """Of which patient, for which family member, if it was for one."""
+    message: Any = event.message
+    member = UUID(message.family_member_id) if message.family_member_id else None
+    return UUID(message.patient_id), member
 
 
 def escalation_advanced(climbed: Escalation, at: datetime) -> events_pb2.EscalationAdvanced:

@@ -3,7 +3,7 @@
 from stepway_chassis import labels, outbox
 from stepway_chassis.transaction import Tx
 from stepway_scheduling import domain, store, wire
-from stepway_scheduling.domain import Daypart, Enrollment
+from stepway_scheduling.domain import Daypart, Enrollment, Status
 
 
 async def enrol(tx: Tx, queued: Enrollment) -> None:
@@ -19,6 +19,29 @@ async def enrol(tx: Tx, queued: Enrollment) -> None:
         seated = domain.confirm(queued, track_id=track_id, at=tx.now)
         await store.save_enrollment(tx, seated)
         await outbox.append(tx, wire.enrollment_confirmed(seated), label=label)
+
+
+async def leave(tx: Tx, queued: Enrollment) -> None:
+    """Whoever is not admitted any more has no seat and no place in the line, whichever is heard of first."""
+    await store.hold_line(tx)
+    await store.add_enrollment(tx, queued)
+    enrollment = await store.lock_enrollment_of(tx, queued.admission_id)
+    if enrollment.status is not Status.ENDED:
+        await end(tx, enrollment)
+
+
+async def end(tx: Tx, enrollment: Enrollment) -> Enrollment:
+    """Give the seat, or the place in the line, back. The caller holds the line.
+
+    Raises Conflict (ENROLLMENT_ALREADY_ENDED).
+    """
+    ended = domain.end(enrollment, at=tx.now)
+    await store.save_enrollment(tx, ended)
+    label = await labels.of(tx, ended.patient_id)
+    await outbox.append(tx, wire.enrollment_ended(ended), label=label)
+    if enrollment.status is Status.CONFIRMED and enrollment.track_id:
+        await fill(tx, await store.free_seat(tx, enrollment.track_id))
+    return ended
 
 
 async def fill(tx: Tx, daypart: Daypart) -> None:

@@ -16,12 +16,11 @@ from stepway.scheduling.v1.track_service_pb2 import (
     ListTracksRequest,
     ListTracksResponse,
 )
-from stepway_chassis import labels, outbox
 from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import page_of
 from stepway_chassis.transaction import Tx
-from stepway_scheduling import domain, seating, store, wire
+from stepway_scheduling import seating, store, wire
 
 
 class TrackService:
@@ -83,10 +82,4 @@ class EnrollmentService:
         await store.hold_line(tx)
         enrollment, tx.correlation = await store.lock_enrollment(tx, UUID(request.enrollment_id))
         tx.concerns(enrollment.patient_id)
-        ended = domain.end(enrollment, at=tx.now)
-        await store.save_enrollment(tx, ended)
-        label = await labels.of(tx, ended.patient_id)
-        await outbox.append(tx, wire.enrollment_ended(ended), label=label)
-        if enrollment.status is domain.Status.CONFIRMED and enrollment.track_id:
-            await seating.fill(tx, await store.free_seat(tx, enrollment.track_id))
-        return EndEnrollmentResponse(enrollment=wire.enrollment(ended))
+        return EndEnrollmentResponse(enrollment=wire.enrollment(await seating.end(tx, enrollment)))

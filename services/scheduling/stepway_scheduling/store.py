@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Column, Integer, MetaData, RowMapping, Text, Uuid, select, text
+from sqlalchemy import ARRAY, Column, Integer, MetaData, RowMapping, Text, Uuid, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from stepway_chassis import records
@@ -112,6 +112,12 @@ async def save_enrollment(tx: Tx, changed: Enrollment) -> None:
     await records.save(tx, enrollment, changed, "status", "track_id", "confirmed_at", "ended_at")
 
 
+async def move_enrollments(tx: Tx, gone: UUID, kept: UUID) -> None:
+    """To whom a patient is by now."""
+    theirs = (enrollment.c.site == tx.site.name, enrollment.c.patient_id == gone)
+    await tx.execute(update(enrollment).where(*theirs).values(patient_id=kept))
+
+
 async def find_enrollment(tx: Tx, id: UUID) -> Enrollment:
     """Raises NotFound (ENROLLMENT_NOT_FOUND), also for one outside the caller's reach."""
     return records.read(Enrollment, _there(tx, await records.find(tx, enrollment, id)))
@@ -121,6 +127,13 @@ async def lock_enrollment(tx: Tx, id: UUID) -> tuple[Enrollment, str]:
     """The enrolment and its correlation. Raises NotFound (ENROLLMENT_NOT_FOUND)."""
     row = _there(tx, await records.lock(tx, enrollment, id))
     return records.read(Enrollment, row), row["correlation"]
+
+
+async def lock_enrollment_of(tx: Tx, admission_id: UUID) -> Enrollment:
+    """The one that an admission has led to."""
+    theirs = (enrollment.c.site == tx.site.name, enrollment.c.admission_id == admission_id)
+    row = (await tx.execute(select(enrollment).where(*theirs).with_for_update())).mappings().one()
+    return records.read(Enrollment, row)
 
 
 def _there(tx: Tx, row: RowMapping | None) -> RowMapping:

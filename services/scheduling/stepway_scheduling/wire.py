@@ -57,10 +57,18 @@ def enrollment(found: Enrollment) -> enrollment_pb2.Enrollment:
     )
 
 
-def admitted(event: Event) -> UUID:
-    """Which admission."""
-    assert isinstance(event.message, intake_events_pb2.PatientAdmitted)
-    return UUID(event.message.admission_id)
+def admission_id(event: Event) -> UUID:
+    """Which admission has begun or ended."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.PatientAdmitted | intake_events_pb2.AdmissionEnded)
+    return UUID(message.admission_id)
+
+
+def merged(event: Event) -> tuple[UUID, UUID]:
+    """Whose records went, and into whose."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.PatientMerged)
+    return UUID(message.merged_patient_id), UUID(message.patient_id)
 
 
 def admission(found: admission_pb2.Admission) -> Admission:

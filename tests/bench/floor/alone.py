@@ -1,7 +1,9 @@
-"""Floors of single steps: a transaction, a publish with a window, a pull of a hundred with its acknowledgements."""
+"""Floors of single steps: a transaction, an indexed read, a publish with a window, a pull of a hundred."""
 
 import asyncio
 import time
+from collections.abc import Sequence
+from itertools import cycle
 from uuid import uuid4
 
 import asyncpg
@@ -11,6 +13,7 @@ from tests.bench.floor.places import ADD_EVENT, ADD_REFERRAL, CONSUMER, ENVELOPE
 
 WINDOW = 64
 BATCH = 100
+READ_CONSENT = "SELECT * FROM consent WHERE site = $1 AND id = $2"
 
 
 async def transact(url: str, workers: int, seconds: float) -> float:
@@ -30,6 +33,19 @@ async def _transact(pool: asyncpg.Pool, ends: float) -> int:
                 await connection.execute(ADD_EVENT, uuid4(), PAYLOAD)
             count += 1
     return count
+
+
+async def read(url: str, keys: Sequence[tuple[str, str]], seconds: float) -> list[float]:
+    """Seconds that each read of one consent by its primary key took, one after another."""
+    connection, taken = await asyncpg.connect(url), []
+    ends = time.monotonic() + seconds
+    for site, id in cycle(keys):
+        if (began := time.monotonic()) >= ends:
+            break
+        await connection.fetchrow(READ_CONSENT, site, id)
+        taken.append(time.monotonic() - began)
+    await connection.close()
+    return taken
 
 
 async def publish(nats_admin: tuple[str, str, str], count: int) -> float:

@@ -23,21 +23,26 @@ class Seen:
 
 def measure(stand: Stand) -> Findings:
     with pipelines.floor(stand) as floor, pipelines.real(stand) as real:
-        found = [_side_by_side(stand, floor, real, callers) for callers in CALLERS]
+        found = [side_by_side(stand, floor, real, callers, aim=AIMS.get(callers)) for callers in CALLERS]
         ratios = [each for one in found for each in one.ratios]
         figures = [each for one in found for each in one.figures]
         return Findings(ratios, figures + _single_steps(stand, floor))
 
 
-def _side_by_side(stand: Stand, floor: Pipeline, real: Pipeline, callers: int) -> Findings:
+def side_by_side(
+    stand: Stand, floor: Pipeline, real: Pipeline, callers: int, *, calls: str = "calls", aim: Aim | None = None
+) -> Findings:
+    """So many calls a second of both in turn, and the CPU that each takes until its event was handled."""
     seen = {floor.name: Seen(), real.name: Seen()}
     for _ in range(stand.rounds):
         for pipeline in (floor, real):
             _round(pipeline, callers, stand.seconds, seen[pipeline.name])
-    rates = [Figure(f"{name}, {callers} callers", "calls/s", each.rates) for name, each in seen.items()]
-    costs = [Figure(f"CPU of a referral, {name}, {callers} callers", "ms", each.costs) for name, each in seen.items()]
+    rates = [Figure(f"{name}, {callers} callers", f"{calls}/s", each.rates) for name, each in seen.items()]
+    costs = [
+        Figure(f"CPU of a {real.asked}, {name}, {callers} callers", "ms", each.costs) for name, each in seen.items()
+    ]
     ratios = [
-        ratio(rates[1], rates[0], name=f"calls, Stepway ÷ pipeline floor, {callers} callers", aim=AIMS.get(callers)),
+        ratio(rates[1], rates[0], name=f"{calls}, Stepway ÷ pipeline floor, {callers} callers", aim=aim),
         ratio(costs[1], costs[0], name=f"CPU from call to handled, Stepway ÷ pipeline floor, {callers} callers"),
     ]
     return Findings(ratios, [*rates, *costs])

@@ -1,24 +1,19 @@
-"""Assessments, and the signs of danger in them."""
+"""Assessments: answers to an instrument, scored, and flagged where they show danger."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from uuid import UUID
 
 from stepway_chassis.errors import InvalidInput
+from stepway_intake.domain.people import Person
 from stepway_intake.domain.referrals import Referral
-from stepway_intake.instruments.definition import Definition
-from stepway_intake.instruments.scoring import Risk, Score, risk_of, score
+from stepway_intake.domain.risk import WITHIN, RiskFlag, Urgency, Within, flag_of
+from stepway_intake.instruments.definition import Definition, Risk, Sex
+from stepway_intake.instruments.scoring import Score, risk_of, score
 
-HISTORICAL = timedelta(hours=48)
-"""Answers older than this ask for a review and page nobody."""
 CLOCK_SKEW = timedelta(minutes=5)
-
-
-class Urgency(StrEnum):
-    PAGE = "page"
-    REVIEW = "review"
+_SEX = {"ADMINISTRATIVE_GENDER_MALE": Sex.MALE, "ADMINISTRATIVE_GENDER_FEMALE": Sex.FEMALE}
 
 
 @dataclass(frozen=True)
@@ -30,18 +25,7 @@ class Assessment:
     answers: Mapping[int, int]
     score: Score
     answered_at: datetime
-
-
-@dataclass(frozen=True)
-class RiskFlag:
-    id: UUID
-    patient_id: UUID
-    referral_id: UUID
-    urgency: Urgency
-    raised_at: datetime
-    acknowledged_at: datetime | None = None
-    acknowledged_by: str | None = None
-    paged_at: datetime | None = None
+    workup_id: UUID | None = None
 
 
 def assess(
@@ -53,41 +37,55 @@ def assess(
     flag_id: UUID,
     answered_at: datetime,
     now: datetime,
+    within: Mapping[Risk, Within] = WITHIN,
 ) -> tuple[Assessment, RiskFlag | None]:
     """Score one set of answers, and flag what must not wait.
 
     Raises InvalidInput ANSWERED_IN_FUTURE, ITEM_UNKNOWN, ANSWER_OUT_OF_RANGE.
     """
-    if answered_at > now + CLOCK_SKEW:
-        raise InvalidInput("ANSWERED_IN_FUTURE", "Give the time at which the person answered.", field="answered_at")
-    assessment = Assessment(
+    check_answered_at(answered_at, now=now)
+    assessment = scored(referral, definition, answers, assessment_id=assessment_id, answered_at=answered_at)
+    raised = RiskFlag(
+        flag_id, referral.patient.id, referral.id, Urgency.REVIEW, raised_at=now, assessment_id=assessment_id
+    )
+    return assessment, flag_of(risk_of(definition, answers), raised, age=now - answered_at, within=within)
+
+
+def scored(
+    referral: Referral,
+    definition: Definition,
+    answers: Mapping[int, int],
+    *,
+    assessment_id: UUID,
+    answered_at: datetime,
+    workup_id: UUID | None = None,
+) -> Assessment:
+    """Raises InvalidInput ITEM_UNKNOWN, ANSWER_OUT_OF_RANGE."""
+    return Assessment(
         id=assessment_id,
         referral_id=referral.id,
         patient_id=referral.patient.id,
         instrument=definition.name,
         answers=answers,
-        score=score(definition, answers),
+        score=score(definition, answers, sex=sex_of(referral.patient.person)),
         answered_at=answered_at,
+        workup_id=workup_id,
     )
-    urgency = urgency_of(risk_of(definition, answers), age=now - answered_at)
-    flag = None if urgency is None else RiskFlag(flag_id, referral.patient.id, referral.id, urgency, raised_at=now)
-    return assessment, flag
 
 
-def urgency_of(risk: Risk, *, age: timedelta) -> Urgency | None:
-    """A sign of danger pages somebody, whatever the total; one left unanswered is never a no."""
-    if risk is Risk.NONE:
+def check_answered_at(answered_at: datetime, *, now: datetime) -> None:
+    """Raises InvalidInput ANSWERED_IN_FUTURE."""
+    if answered_at > now + CLOCK_SKEW:
+        raise InvalidInput("ANSWERED_IN_FUTURE", "Give the time at which the person answered.", field="answered_at")
+
+
+def sex_of(person: Person) -> Sex:
+    """As cut-offs know it; who has said neither has the lower one."""
+    return _SEX.get(person.gender, Sex.UNKNOWN)
+
+
+def delta(later: Score, earlier: Score | None) -> int | None:
+    """What has become of a total; None where either is missing, or where they were made by different rules."""
+    if earlier is None or later.rule != earlier.rule or later.total is None or earlier.total is None:
         return None
-    return Urgency.PAGE if risk is Risk.PRESENT and age <= HISTORICAL else Urgency.REVIEW
-
-
-def acknowledge(flag: RiskFlag, *, by: str, at: datetime) -> RiskFlag:
-    """Somebody has taken it; of two acknowledgements the earlier one counts, in whichever order they are heard."""
-    if flag.acknowledged_at is not None and (flag.acknowledged_at, flag.acknowledged_by or "") <= (at, by):
-        return flag
-    return replace(flag, acknowledged_at=at, acknowledged_by=by)
-
-
-def paged(flag: RiskFlag, *, at: datetime) -> RiskFlag:
-    """A channel has taken a page about it."""
-    return replace(flag, paged_at=at)
+    return later.total - earlier.total

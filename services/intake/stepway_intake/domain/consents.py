@@ -1,17 +1,22 @@
 """Consents: who may know what about whom, for how long, and why not."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from stepway_chassis.errors import Conflict, InvalidInput
-from stepway_intake.domain.people import RelatedPerson
+from stepway_intake.domain.authority import Ages, Signer, check_signer, comes_of_age, has_authority, is_minor
+from stepway_intake.domain.people import Label, RelatedPerson
 
 CLOCK_SKEW = timedelta(minutes=5)
 USE_WITHIN = timedelta(milliseconds=500)
 """A yes may be acted upon for this long from before it was asked for; a revocation is answered that much later."""
+NOTICE_VERSION = "42cfr2.32-short-2024"
+"""The notice that goes with what is told of a Part 2 record, unless the consent names another."""
 
 
 class Category(StrEnum):
@@ -23,6 +28,7 @@ class Category(StrEnum):
     MEDICATION = "medication"
     RISK = "risk"
     BILLING = "billing"
+    COUNSELING_NOTES = "counseling_notes"
 
 
 class Finding(StrEnum):
@@ -31,8 +37,50 @@ class Finding(StrEnum):
     GRANTED = "granted"
     NEVER_GRANTED = "never_granted"
     NOT_COVERED = "not_covered"
+    SUPERSEDED = "superseded"
+    AUTHORITY_ENDED = "authority_ended"
     EXPIRED = "expired"
     REVOKED = "revoked"
+
+
+class RecipientClass(StrEnum):
+    NONE = ""
+    TREATING_PROVIDERS = "treating_providers"
+    HEALTH_PLANS = "health_plans"
+    PROGRAM_OPERATIONS = "program_operations"
+
+
+class LegalBasis(StrEnum):
+    """`UNSTATED` is what was recorded before there was a place for it."""
+
+    UNSTATED = "unstated"
+    HIPAA = "hipaa"
+    PART2_TPO = "part2_tpo"
+    PART2_NAMED = "part2_named"
+    STATE_MINOR = "state_minor"
+
+    @property
+    def stated(self) -> bool:
+        return self is not LegalBasis.UNSTATED
+
+
+class Expiry(StrEnum):
+    """What ends a consent, besides its date if it has one."""
+
+    DATE = "date"
+    END_OF_TREATMENT = "end_of_treatment"
+    TRANSFER_CLOSED = "transfer_closed"
+    NONE = "none"
+
+
+class Ending(StrEnum):
+    """`STANDING` is also what an earlier version writes, with the time, when it revokes."""
+
+    STANDING = ""
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    AUTHORITY_ENDED = "authority_ended"
 
 
 _TELLING = list(Finding)
@@ -48,61 +96,222 @@ class FamilyMember:
 
 
 @dataclass(frozen=True)
-class Consent:
-    """A patient's permission to tell one named person something (45 CFR 164.508, 42 CFR 2.31)."""
+class Party:
+    """A person or organisation outside the family whom a patient has named; `kind` is the contract's word."""
 
     id: UUID
     patient_id: UUID
-    family_member_id: UUID
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Consent:
+    """A patient's permission to tell one recipient something (45 CFR 164.508, 42 CFR 2.31).
+
+    The recipient is one of family member, party, class and site. `due_at` is when the loop looks whether it has run
+    out.
+    """
+
+    id: UUID
+    patient_id: UUID
+    family_member_id: UUID | None
     categories: tuple[Category, ...]
     purpose: str
     signed_at: datetime
     granted_at: datetime
-    expires_at: datetime
-    revoked_at: datetime | None = None
+    expires_at: datetime | None
+    ended_at: datetime | None = None
+    ending: Ending = Ending.STANDING
+    party_id: UUID | None = None
+    recipient_class: RecipientClass = RecipientClass.NONE
+    recipient_site: str = ""
+    legal_basis: LegalBasis = LegalBasis.UNSTATED
+    signer: Signer = Signer.UNSTATED
+    signer_name: str = ""
+    expires_with: Expiry = Expiry.DATE
+    copy_given_at: datetime | None = None
+    notice_version: str = ""
+    version: int = 1
+    supersedes_id: UUID | None = None
+    due_at: datetime | None = None
+
+    @property
+    def recipient(self) -> str:
+        """Whom it is for, in one word; the table has the same one."""
+        named = self.family_member_id or self.party_id
+        return str(named) if named else recipient_word(self.recipient_class, self.recipient_site)
+
+    @property
+    def ended(self) -> Ending:
+        return self.ending or (Ending.STANDING if self.ended_at is None else Ending.REVOKED)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What of the patient a consent is judged by: it may change while the consent stands."""
+
+    birth_date: str
+    ages: Ages
+    zone: str
+
+    def binds(self, consent: Consent, now: datetime) -> bool:
+        """Whether whoever signed may still consent for the patient."""
+        return has_authority(consent.signer, self.birth_date, self.ages, day=self.day(now))
+
+    def day(self, at: datetime) -> date:
+        """By the site's clocks."""
+        return at.astimezone(ZoneInfo(self.zone)).date()
+
+    def binds_until(self, consent: Consent) -> datetime | None:
+        day = comes_of_age(self.birth_date, self.ages) if consent.signer is Signer.GUARDIAN else None
+        return datetime.combine(day, time(), ZoneInfo(self.zone)) if day else None
 
 
 @dataclass(frozen=True)
 class Question:
-    """May this person be told this about this patient?"""
+    """May this recipient be told this about this patient?"""
 
     patient_id: UUID
-    family_member_id: UUID
+    recipient: str
     category: Category
 
 
-def grant(consent: Consent) -> Consent:
-    """Raises InvalidInput (SIGNED_IN_FUTURE, EXPIRES_IN_PAST)."""
+def recipient_word(recipient_class: str, site: str) -> str:
+    return f"class/{recipient_class}" if recipient_class else f"site/{site}"
+
+
+def grant(consent: Consent, subject: Subject, label: Label, *, supersedes: Consent | None = None) -> Consent:
+    """The consent with all that was left open decided.
+
+    Raises InvalidInput (SIGNED_IN_FUTURE, EXPIRY_MISSING, EXPIRES_IN_PAST, RECIPIENT_NOT_COVERED,
+    LEGAL_BASIS_INSUFFICIENT, CATEGORIES_NOT_COMBINABLE, and what `check_signer` raises).
+    """
     if consent.signed_at > consent.granted_at + CLOCK_SKEW:
         raise InvalidInput("SIGNED_IN_FUTURE", "Give the time at which the patient has signed.", field="signed_at")
-    if consent.expires_at <= consent.granted_at:
+    day = subject.day(consent.signed_at)
+    check_signer(consent.signer, consent.signer_name, subject.birth_date, subject.ages, label, day=day)
+    consent = replace(
+        consent,
+        legal_basis=consent.legal_basis if consent.legal_basis.stated else _basis_for(consent, subject, label),
+        notice_version=consent.notice_version or (NOTICE_VERSION if label is Label.PART2 else ""),
+        version=supersedes.version + 1 if supersedes else 1,
+    )
+    _check_scope(consent, label)
+    _check_expiry(consent)
+    return replace(consent, due_at=next_look(consent, subject))
+
+
+def _basis_for(consent: Consent, subject: Subject, label: Label) -> LegalBasis:
+    if consent.signer.alone and is_minor(subject.birth_date, subject.ages, subject.day(consent.signed_at)):
+        return LegalBasis.STATE_MINOR
+    if label is not Label.PART2:
+        return LegalBasis.HIPAA
+    return LegalBasis.PART2_TPO if consent.recipient_class else LegalBasis.PART2_NAMED
+
+
+def _check_scope(consent: Consent, label: Label) -> None:
+    if label is Label.PART2 and consent.legal_basis is LegalBasis.HIPAA:
+        message = "A general release does not cover a Part 2 record (42 CFR 2.31)."
+        raise InvalidInput("LEGAL_BASIS_INSUFFICIENT", message, field="legal_basis")
+    if consent.legal_basis is LegalBasis.PART2_TPO and consent.family_member_id:
+        message = "A consent for treatment, payment and operations covers no relatives; name this one."
+        raise InvalidInput("RECIPIENT_NOT_COVERED", message, field="legal_basis")
+    if consent.legal_basis is LegalBasis.PART2_NAMED and consent.recipient_class:
+        raise InvalidInput("RECIPIENT_NOT_COVERED", "This basis asks for a named recipient.", field="legal_basis")
+    if Category.COUNSELING_NOTES in consent.categories and len(consent.categories) > 1:
+        message = "Counselling notes are never combined with anything else (42 CFR 2.31)."
+        raise InvalidInput("CATEGORIES_NOT_COMBINABLE", message, field="categories")
+
+
+def _check_expiry(consent: Consent) -> None:
+    endless = consent.expires_with is Expiry.NONE
+    if consent.expires_at is None and consent.expires_with is Expiry.DATE:
+        raise InvalidInput("EXPIRY_MISSING", "Say when, or with what, it ends.", field="expires_at")
+    if endless and consent.legal_basis is not LegalBasis.PART2_TPO:
+        message = "Only a consent for treatment, payment and operations may be without an end."
+        raise InvalidInput("EXPIRY_MISSING", message, field="expires_with")
+    if consent.expires_at is not None and consent.expires_at <= consent.granted_at:
         raise InvalidInput("EXPIRES_IN_PAST", "Give a time that is still to come.", field="expires_at")
-    return consent
 
 
-def revoke(consent: Consent, *, at: datetime) -> Consent:
-    """Raises Conflict (CONSENT_ALREADY_REVOKED)."""
-    if consent.revoked_at is not None:
-        raise Conflict("CONSENT_ALREADY_REVOKED", "This consent has ended; list consents to see the others.")
-    return replace(consent, revoked_at=at)
+def next_look(consent: Consent, subject: Subject) -> datetime | None:
+    """When it may have run out by itself, if ever."""
+    return min((at for at in (consent.expires_at, subject.binds_until(consent)) if at is not None), default=None)
 
 
-def check(question: Question, consents: Iterable[Consent], *, now: datetime) -> tuple[Finding, UUID | None]:
+def revoke(consent: Consent, subject: Subject, *, at: datetime) -> Consent:
+    """Raises Conflict (CONSENT_ALREADY_REVOKED, CONSENT_ALREADY_EXPIRED, CONSENT_ALREADY_SUPERSEDED)."""
+    return _end(consent, subject, Ending.REVOKED, at)
+
+
+def supersede(consent: Consent, subject: Subject, new: Consent) -> Consent:
+    """The one whose place `new` takes, ended. Raises what `revoke` does."""
+    return _end(consent, subject, Ending.SUPERSEDED, new.granted_at)
+
+
+def _end(consent: Consent, subject: Subject, ending: Ending, at: datetime) -> Consent:
+    message = "This consent has ended; list consents to see the others."
+    had_ended = consent.ended or run_out(consent, subject, now=at)
+    if had_ended is Ending.REVOKED:
+        raise Conflict("CONSENT_ALREADY_REVOKED", message)
+    if had_ended is Ending.SUPERSEDED:
+        raise Conflict("CONSENT_ALREADY_SUPERSEDED", message)
+    if had_ended:
+        raise Conflict("CONSENT_ALREADY_EXPIRED", message)
+    return replace(consent, ending=ending, ended_at=at, due_at=None)
+
+
+def run_out(consent: Consent, subject: Subject, *, now: datetime) -> Ending:
+    """How a standing consent has ended by itself by now, though no loop has come by; STANDING if it has not."""
+    if consent.expires_at is not None and consent.expires_at <= now:
+        return Ending.EXPIRED
+    return Ending.STANDING if subject.binds(consent, now) else Ending.AUTHORITY_ENDED
+
+
+def expire(consent: Consent, subject: Subject, *, now: datetime) -> Consent:
+    """Ended if it has run out; if not, looked at again when it may have; what has ended already stays as it is."""
+    if consent.ended:
+        return consent
+    if ending := run_out(consent, subject, now=now):
+        return replace(consent, ending=ending, ended_at=now, due_at=None)
+    return replace(consent, due_at=next_look(consent, subject))
+
+
+def expire_with(consent: Consent, event: Expiry, *, happened_at: datetime, now: datetime) -> Consent:
+    """Ended if it was to end with this event, and was given before that; what has ended already stays as it is."""
+    if consent.ended or consent.expires_with is not event or consent.granted_at > happened_at:
+        return consent
+    return replace(consent, ending=Ending.EXPIRED, ended_at=now, due_at=None)
+
+
+def check(
+    question: Question, consents: Iterable[tuple[Consent, Subject]], *, now: datetime
+) -> tuple[Finding, Consent | None]:
     """The answer and the consent that gives it. No by default; any one consent that covers it makes it a yes."""
-    found = [(_finding(each, question.category, now), each.id) for each in consents if _is_about(each, question)]
+    found = [(_finding(each, about, question, now), each) for each, about in consents if _is_about(each, question)]
     granted = [each for each in found if each[0] is Finding.GRANTED]
     if granted:
         return granted[0]
     return max(found, key=lambda each: _TELLING.index(each[0]), default=(Finding.NEVER_GRANTED, None))
 
 
+def check_each(
+    questions: Iterable[Question], consents: Iterable[tuple[Consent, Subject]], *, now: datetime
+) -> list[tuple[Finding, Consent | None]]:
+    """The answer to each, in the order asked; each is held against the consents that are about it alone."""
+    about = defaultdict[tuple[UUID, str], list[tuple[Consent, Subject]]](list)
+    for each in consents:
+        about[each[0].patient_id, each[0].recipient].append(each)
+    return [check(asked, about[asked.patient_id, asked.recipient], now=now) for asked in questions]
+
+
 def _is_about(consent: Consent, question: Question) -> bool:
-    return (consent.patient_id, consent.family_member_id) == (question.patient_id, question.family_member_id)
+    return (consent.patient_id, consent.recipient) == (question.patient_id, question.recipient)
 
 
-def _finding(consent: Consent, category: Category, now: datetime) -> Finding:
-    if category not in consent.categories:
+def _finding(consent: Consent, subject: Subject, question: Question, now: datetime) -> Finding:
+    if question.category not in consent.categories:
         return Finding.NOT_COVERED
-    if consent.revoked_at is not None:
-        return Finding.REVOKED
-    return Finding.EXPIRED if consent.expires_at <= now else Finding.GRANTED
+    ending = consent.ended or run_out(consent, subject, now=now)
+    return Finding(ending) if ending else Finding.GRANTED

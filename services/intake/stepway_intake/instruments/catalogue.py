@@ -1,45 +1,37 @@
-"""The instruments that intake can score; another one is added here, as data."""
+"""The instruments that intake can score: one file for each version of each, in `definitions/`."""
 
-from stepway_intake.instruments.definition import Band, Definition, Item, Licence, Syndrome
+import tomllib
+from importlib.resources import files
 
-_NOT_AT_ALL_TO_NEARLY_EVERY_DAY = (0, 1, 2, 3)
+from stepway_chassis.errors import InvalidInput
+from stepway_intake.instruments.definition import Definition
+from stepway_intake.instruments.files import definition
 
 
-def _items(*loinc: str) -> tuple[Item, ...]:
-    return tuple(Item(number, _NOT_AT_ALL_TO_NEARLY_EVERY_DAY, code) for number, code in enumerate(loinc, start=1))
+def _read() -> tuple[Definition, ...]:
+    folder = files(__package__) / "definitions"
+    tables = {
+        file.name.removesuffix(".toml"): tomllib.loads(file.read_text(encoding="utf-8"))
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".toml")
+    }
+    return tuple(definition(stem, tables) for stem in tables)
 
 
-# Cut-offs: LOINC LL382-3. Algorithm and prorating: Kroenke's manual and APA's DSM-5 severity measures.
-PHQ_9 = Definition(
-    name="phq-9",
-    rule="phq-9/1",
-    items=_items("44250-9", "44255-8", "44259-0", "44254-1", "44251-7", "44258-2", "44252-5", "44253-3", "44260-8"),
-    bands=(
-        (0, Band.MINIMAL),
-        (5, Band.MILD),
-        (10, Band.MODERATE),
-        (15, Band.MODERATELY_SEVERE),
-        (20, Band.SEVERE),
-    ),
-    proratable=2,
-    panel_loinc="44249-1",
-    total_loinc="44261-6",
-    licence=Licence.PUBLIC,
-    risk_item=9,
-    syndrome=Syndrome(
-        endorsed_from=2, endorsed_from_in={9: 1}, core_items=frozenset({1, 2}), major_from=5, other_from=2
-    ),
-)
+ALL = _read()
+"""Every version of every instrument; package data, read once like the code beside it."""
 
-GAD_7 = Definition(
-    name="gad-7",
-    rule="gad-7/1",
-    items=_items("69725-0", "68509-9", "69733-4", "69734-2", "69735-9", "69689-8", "69736-7"),
-    bands=((0, Band.MINIMAL), (5, Band.MILD), (10, Band.MODERATE), (15, Band.SEVERE)),
-    proratable=2,
-    panel_loinc="69737-5",
-    total_loinc="70274-6",
-    licence=Licence.PUBLIC,
-)
+_BY_VERSION = {(each.name, each.version): each for each in ALL}
+CURRENT = {each.name: each for each in ALL if each.current}
+"""By name, the version that is meant where nobody names one."""
 
-ALL = (PHQ_9, GAD_7)
+PHQ_9, GAD_7 = CURRENT["phq-9"], CURRENT["gad-7"]
+
+
+def find(name: str, version: str = "") -> Definition:
+    """Raises InvalidInput (INSTRUMENT_VERSION_UNKNOWN)."""
+    found = _BY_VERSION.get((name, version)) if version else CURRENT[name]
+    if found is None:
+        message = "Name a version that the catalogue has, or none."
+        raise InvalidInput("INSTRUMENT_VERSION_UNKNOWN", message, field="version")
+    return found

@@ -27,6 +27,15 @@ class Escalation:
     paged_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Somebody has taken a sign of danger itself, in intake; `id` is the flag's."""
+
+    id: UUID
+    taken_by: str
+    taken_at: datetime
+
+
 def begin(
     policy: SitePolicy, *, risk_flag_id: UUID, patient_id: UUID, new_id: Callable[[], UUID], now: datetime
 ) -> tuple[Escalation, Message]:

@@ -1,0 +1,106 @@
+"""Authority: who may sign for a patient, by the patient's birth date and the site's law."""
+
+from calendar import isleap, monthrange
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Any
+
+from stepway_chassis.errors import InvalidInput
+from stepway_intake.domain.people import Label
+
+
+class Signer(StrEnum):
+    """`UNSTATED` is taken for the patient."""
+
+    UNSTATED = "unstated"
+    PATIENT = "patient"
+    GUARDIAN = "guardian"
+    PATIENT_AND_GUARDIAN = "patient_and_guardian"
+    REPRESENTATIVE = "representative"
+
+    @property
+    def alone(self) -> bool:
+        """Whether only the patient has signed."""
+        return self in (Signer.UNSTATED, Signer.PATIENT)
+
+
+@dataclass(frozen=True)
+class Ages:
+    """By the law of the site: when somebody is of age, and from when a minor consents alone, if ever (42 CFR 2.14)."""
+
+    majority: int = 18
+    minor_alone: int | None = None
+
+    def signs_alone(self, birth_date: str, day: date) -> bool:
+        """A minor who may, and then nobody else may; whose birth date is not known for certain may not."""
+        return self.minor_alone is not None and reached(birth_date, self.minor_alone, day)
+
+
+def ages_of(settings: Mapping[str, Any]) -> Ages:
+    """Raises InvalidInput (SITE_SETTING_INVALID)."""
+    majority, alone = settings.get("age_of_majority", Ages.majority), settings.get("minor_consents_from")
+    for name, age in (("age_of_majority", majority), ("minor_consents_from", alone)):
+        if age is not None and (type(age) is not int or not 10 <= age <= 21):
+            raise InvalidInput("SITE_SETTING_INVALID", "Write an age in years, from 10 to 21.", field=name)
+    return Ages(majority, alone)
+
+
+def check_signer(signer: Signer, name: str, birth_date: str, ages: Ages, label: Label, *, day: date) -> None:
+    """Raises InvalidInput.
+
+    SIGNER_NAMELESS, MINOR_CANNOT_SIGN_ALONE, GUARDIAN_WITHOUT_AUTHORITY, PATIENT_HAS_TO_SIGN.
+    """
+    if not signer.alone and not name:
+        raise InvalidInput("SIGNER_NAMELESS", "Give the name of whoever signs for the patient.", field="signer_name")
+    if signer.alone and is_minor(birth_date, ages, day) and not ages.signs_alone(birth_date, day):
+        message = "The patient is a minor who may not consent alone; have the guardian sign, too."
+        raise InvalidInput("MINOR_CANNOT_SIGN_ALONE", message, field="signer")
+    if signer is Signer.GUARDIAN:
+        _check_guardian(birth_date, ages, label, day)
+
+
+def _check_guardian(birth_date: str, ages: Ages, label: Label, day: date) -> None:
+    if not is_minor(birth_date, ages, day) or ages.signs_alone(birth_date, day):
+        message = "A guardian consents only for a minor who may not do so alone; have the patient sign."
+        raise InvalidInput("GUARDIAN_WITHOUT_AUTHORITY", message, field="signer")
+    if label is Label.PART2:
+        message = "For a Part 2 record minor and guardian both have to sign (42 CFR 2.14)."
+        raise InvalidInput("PATIENT_HAS_TO_SIGN", message, field="signer")
+
+
+def has_authority(signer: Signer, birth_date: str, ages: Ages, *, day: date) -> bool:
+    """Whether what was signed like this still binds on this day."""
+    return signer is not Signer.GUARDIAN or is_minor(birth_date, ages, day)
+
+
+def is_minor(birth_date: str, ages: Ages, day: date) -> bool:
+    """For certain: not when the birth date is unknown, nor from the first day on which they could be of age."""
+    of_age = comes_of_age(birth_date, ages)
+    return of_age is not None and day < of_age
+
+
+def comes_of_age(birth_date: str, ages: Ages) -> date | None:
+    """The first day on which it could be, with as much of the birth date as is known; None without any."""
+    return _birthday(_possible(birth_date)[0], ages.majority) if birth_date else None
+
+
+def reached(birth_date: str, age: int, day: date) -> bool:
+    """Whether they are so old for certain, with as much of the birth date as is known."""
+    return bool(birth_date) and _birthday(_possible(birth_date)[1], age) <= day
+
+
+def _possible(birth_date: str) -> tuple[date, date]:
+    """The first and the last day that it can be: FHIR dates may lack the day, or the month, too."""
+    year, *rest = (int(part) for part in birth_date.split("-"))
+    if len(rest) == 2:
+        return date(year, *rest), date(year, *rest)
+    first, last = (rest[0], rest[0]) if rest else (1, 12)
+    return date(year, first, 1), date(year, last, monthrange(year, last)[1])
+
+
+def _birthday(born: date, age: int) -> date:
+    """Whoever was born on 29 February has it on 1 March in other years."""
+    leaps = (born.month, born.day) == (2, 29) and not isleap(born.year + age)
+    return date(born.year + age, 3, 1) if leaps else born.replace(year=born.year + age)

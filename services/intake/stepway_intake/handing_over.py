@@ -1,0 +1,163 @@
+"""The loop that hands patients over: what a transfer has to tell the other site it tells until that was heard."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import UUID
+
+from stepway_chassis import audit, labels, loops, outbox
+from stepway_chassis.database import Contended, Database
+from stepway_chassis.errors import Conflict, NotFound, PeerFailed, Refusal, Unavailable
+from stepway_chassis.ids import uuid7
+from stepway_chassis.logs import log
+from stepway_chassis.loops import Loop
+from stepway_chassis.rpc.client import Peers
+from stepway_chassis.telemetry import Telemetry
+from stepway_chassis.transaction import Tx
+from stepway_intake.domain import consents, transfers
+from stepway_intake.domain.consents import USE_WITHIN, Consent, Question, recipient_word
+from stepway_intake.domain.people import Patient, label_for
+from stepway_intake.domain.transfers import Answers, Record, Side, Status, Transfer
+from stepway_intake.store import transfers as store
+from stepway_intake.store.admissions import add_admission
+from stepway_intake.store.consents import lock_consents_for
+from stepway_intake.store.people import add_patient, find_patient
+from stepway_intake.store.referrals import add_referral
+from stepway_intake.wire import transfers as wire
+from stepway_intake.wire.admissions import patient_admitted
+
+LOOP = "handing_over"
+MOST = 50
+_PEER = "stepway.intake.v1.TransferService"
+
+
+def handing_over(
+    database: Database, peers: Peers, telemetry: Telemetry, now: Callable[[], datetime], pause: timedelta
+) -> Loop:
+    """Each step is a call to the other site and then a transaction here, and may be done again from its beginning.
+
+    Whoever is killed in between leaves the transfer as it was before the step; the call changes nothing the second
+    time. One site that does not answer keeps no other waiting.
+    """
+    last_tried: dict[str, UUID] = {}
+
+    async def round(site: str) -> datetime | None:
+        last = last_tried.pop(site, None)
+        async with database.transaction(site, LOOP) as tx:
+            untold = await store.untold(tx, MOST, after=last)
+        done = await asyncio.gather(*(attempt(site, *each) for each in untold))
+        if len(untold) == MOST:
+            last_tried[site] = untold[-1][0].id
+            return now()
+        return now() + pause if last or not all(done) else None
+
+    async def attempt(site: str, transfer: Transfer, trace_context: Mapping[str, str]) -> bool:
+        """Whether the step is done; if not, it is tried again."""
+        with telemetry.follow("hand over", trace_context, transfer.offered_at, now()):
+            try:
+                await steps[transfer.side, transfer.status](site, transfer)
+            except (Refusal, PeerFailed, Contended) as postponed:
+                log.warning("transfer.postponed", site=site, error_type=type(postponed).__name__)
+                return False
+        return True
+
+    async def offer(site: str, transfer: Transfer) -> None:
+        await tell_offer(site, transfer)
+        await heard(site, transfer)
+
+    async def tell_offer(site: str, transfer: Transfer) -> None:
+        request = wire.offer(transfer, site=site, request_id=uuid7(now()))
+        await peers.call(f"{_PEER}/ReceiveTransfer", request, site=transfer.other_site)
+
+    async def withdraw(site: str, transfer: Transfer) -> None:
+        """The offer is told first, so that no late offer can come after its end."""
+        await tell_offer(site, transfer)
+        await end(site, transfer)
+
+    async def fetch(site: str, transfer: Transfer) -> None:
+        """The sending site may have withdrawn by now, or lack the consent: then there is no record."""
+        lapses = time.monotonic() + USE_WITHIN.total_seconds()
+        request = wire.release(transfer, site=site, request_id=uuid7(now()))
+        try:
+            record = wire.record(await peers.call(f"{_PEER}/ReleaseTransfer", request, site=transfer.other_site))
+        except (NotFound, Conflict):
+            record = None
+        async with database.transaction(site, LOOP) as tx:
+            await arrive(tx, transfer.id, record)
+            if record and time.monotonic() >= lapses:
+                raise Unavailable("CONSENT_UNCONFIRMED", "The consent may have ended meanwhile; ask again.")
+
+    async def close(site: str, transfer: Transfer) -> None:
+        request = wire.closing(transfer, site=site, request_id=uuid7(now()))
+        await peers.call(f"{_PEER}/CloseTransfer", request, site=transfer.other_site)
+        async with database.transaction(site, LOOP) as tx:
+            kept = await store.lock_transfer(tx, transfer.id)
+            await save(tx, kept, transfers.close(kept, Side.RECEIVING, at=tx.now))
+
+    async def end(site: str, transfer: Transfer) -> None:
+        request = wire.ending(transfer, site=site, request_id=uuid7(now()))
+        await peers.call(f"{_PEER}/EndTransfer", request, site=transfer.other_site)
+        await heard(site, transfer)
+
+    async def heard(site: str, transfer: Transfer) -> None:
+        async with database.transaction(site, LOOP) as tx:
+            kept = await store.lock_transfer(tx, transfer.id)
+            if kept.status is transfer.status:
+                await save(tx, kept, transfers.delivered(kept))
+
+    steps = {
+        (Side.SENDING, Status.OFFERED): offer,
+        (Side.SENDING, Status.WITHDRAWN): withdraw,
+        (Side.RECEIVING, Status.DECLINED): end,
+        (Side.RECEIVING, Status.WITHDRAWN): end,
+        (Side.RECEIVING, Status.ACCEPTED): fetch,
+        (Side.RECEIVING, Status.IMPORTED): close,
+    }
+    return Loop(LOOP, round)
+
+
+async def arrive(tx: Tx, id: UUID, record: Record | None) -> None:
+    """The patient becomes this site's with everything that has crossed, or the transfer is withdrawn without."""
+    kept = await store.lock_transfer(tx, id)
+    if record is None:
+        await save(tx, kept, transfers.give_up(kept, at=tx.now))
+        return
+    own = label_for(part2_program=tx.site.settings.get("part2_program", True))
+    moved, referral, admission = transfers.arrive(kept, record, own, ids=partial(uuid7, tx.now), at=tx.now)
+    tx.correlation = str(referral.id)
+    await add_patient(tx, referral.patient)
+    await add_referral(tx, referral)
+    await add_admission(tx, admission)
+    await outbox.append(tx, patient_admitted(admission), label=referral.patient.label)
+    await save(tx, kept, moved)
+
+
+async def save(tx: Tx, before: Transfer, after: Transfer) -> None:
+    """Keep it, announce it if it has got further, and wake the loop if the other site is to hear of it."""
+    tx.concerns(*([after.patient_id] if after.patient_id else []))
+    if after != before:
+        await store.save_transfer(tx, after)
+    if events := wire.moved(before, after):
+        await outbox.append(tx, *events, label=await _label(tx, after))
+        if tx.action == LOOP:
+            await audit.record(tx, "DONE")
+    if not after.told:
+        await loops.wake(tx, LOOP, tx.now)
+
+
+async def _label(tx: Tx, transfer: Transfer) -> str:
+    """The patient's; the highest until the patient is here."""
+    return (await find_patient(tx, transfer.patient_id)).label if transfer.patient_id else labels.HIGHEST
+
+
+async def covering(tx: Tx, patient: Patient, site: str) -> tuple[Consent | None, Answers]:
+    """The consent by which this patient's record may go to another site now; it cannot end until the commit."""
+    recipient = recipient_word("", site)
+    known = await lock_consents_for(tx, patient.id, recipient)
+    answers = {
+        category: consents.check(Question(patient.id, recipient, category), known, now=tx.now)
+        for category in transfers.ASKED
+    }
+    return transfers.consent_for(answers, patient.label), answers

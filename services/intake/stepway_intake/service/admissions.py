@@ -1,0 +1,84 @@
+"""AdmissionService: who is admitted, for which course."""
+
+from dataclasses import replace
+from datetime import date
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from stepway.intake.v1.admission_service_pb2 import (
+    AdmitPatientRequest,
+    AdmitPatientResponse,
+    GetAdmissionRequest,
+    GetAdmissionResponse,
+)
+from stepway_chassis import outbox
+from stepway_chassis.database import Database
+from stepway_chassis.ids import uuid7
+from stepway_chassis.transaction import Tx
+from stepway_intake.domain import admissions, referrals
+from stepway_intake.domain.admissions import Admission, Status
+from stepway_intake.domain.referrals import Referral
+from stepway_intake.service.referrals import keep
+from stepway_intake.store import admissions as store
+from stepway_intake.store.levels_of_care import level_of
+from stepway_intake.store.people import find_patient, lock_patient, save_label
+from stepway_intake.store.referrals import find_referral, lock_referral
+from stepway_intake.wire import admissions as wire
+
+
+async def lock_with_referral(tx: Tx, id: UUID) -> tuple[Admission, Referral]:
+    """Raises NotFound (ADMISSION_NOT_FOUND)."""
+    referral = await lock_referral(tx, (await store.find_admission(tx, id)).referral_id)
+    tx.concerns(referral.patient.id)
+    tx.correlation = str(referral.id)
+    return await store.lock_admission(tx, id), referral
+
+
+async def keep_further(tx: Tx, before: Admission, after: Admission, referral: Referral) -> None:
+    """Save and announce an admission that has got further, and its referral with it."""
+    await store.save_admission(tx, after)
+    await keep(tx, referral, referrals.follow_seat(referral, waits=after.status is Status.WAITLISTED))
+    await outbox.append(tx, *wire.followed(before, after, at=tx.now), label=referral.patient.label)
+
+
+class AdmissionService:
+    SERVICE = "stepway.intake.v1.AdmissionService"
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def AdmitPatient(self, request: AdmitPatientRequest, _: object) -> AdmitPatientResponse:
+        return await self._database.command(request, AdmitPatientResponse, self._admit)
+
+    async def _admit(self, tx: Tx, request: AdmitPatientRequest) -> AdmitPatientResponse:
+        asked = await find_referral(tx, UUID(request.referral_id))
+        await lock_patient(tx, asked.patient.id)
+        referral = await lock_referral(tx, asked.id)
+        patient = referral.patient
+        tx.concerns(patient.id)
+        tx.correlation = str(referral.id)
+        floor = admissions.floor_of(tx.site.settings)
+        course = admissions.agree(wire.new_course(request.course), floor=floor, today=_today(tx))
+        label = admissions.label_of(patient.label, wire.asked_label(request.label), course.population)
+        await save_label(tx, patient.id, label)
+        referral = replace(referral, patient=replace(patient, label=label))
+        earlier = await store.lock_last_admission(tx, patient.id)
+        new = wire.new_admission(request, course, id=uuid7(tx.now), patient_id=patient.id, at=tx.now)
+        admitted, admission = admissions.admit(referral, await level_of(tx, referral), new, earlier=earlier)
+        await keep(tx, referral, admitted)
+        await store.add_admission(tx, admission)
+        await outbox.append(tx, wire.patient_admitted(admission), label=label)
+        return AdmitPatientResponse(admission=wire.admission(admission, label))
+
+    async def GetAdmission(self, request: GetAdmissionRequest, _: object) -> GetAdmissionResponse:
+        return await self._database.query(request, self._get)
+
+    async def _get(self, tx: Tx, request: GetAdmissionRequest) -> GetAdmissionResponse:
+        admission = await store.find_admission(tx, UUID(request.admission_id))
+        tx.concerns(admission.patient_id)
+        patient = await find_patient(tx, admission.patient_id)
+        return GetAdmissionResponse(admission=wire.admission(admission, patient.label))
+
+
+def _today(tx: Tx) -> date:
+    return tx.now.astimezone(ZoneInfo(tx.site.zone)).date()

@@ -1,0 +1,169 @@
+"""WorkupService: comprehensive assessments, saved bit by bit and scored when they are whole."""
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from itertools import repeat
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from google.protobuf.message import Message
+
+from stepway.intake.v1.workup_service_pb2 import (
+    CompleteWorkupRequest,
+    CompleteWorkupResponse,
+    ExcuseWorkupPartRequest,
+    ExcuseWorkupPartResponse,
+    GetWorkupRequest,
+    GetWorkupResponse,
+    ListWorkupsRequest,
+    ListWorkupsResponse,
+    SaveWorkupAnswersRequest,
+    SaveWorkupAnswersResponse,
+    SaveWorkupSectionRequest,
+    SaveWorkupSectionResponse,
+    StartWorkupRequest,
+    StartWorkupResponse,
+)
+from stepway_chassis import outbox
+from stepway_chassis.database import Database
+from stepway_chassis.ids import uuid7
+from stepway_chassis.pages import page_of
+from stepway_chassis.telemetry import Telemetry
+from stepway_chassis.transaction import Tx
+from stepway_intake.domain import referrals, sections, workups
+from stepway_intake.domain.referrals import Referral
+from stepway_intake.domain.site_rules import rules_of
+from stepway_intake.domain.workups import Excuse, Workup
+from stepway_intake.service.referrals import keep
+from stepway_intake.service.risk import raise_flag
+from stepway_intake.store import workups as store
+from stepway_intake.store.assessments import add_assessment
+from stepway_intake.store.referrals import lock_referral
+from stepway_intake.wire import assessments as answers_wire
+from stepway_intake.wire import workups as wire
+
+
+class WorkupService:
+    SERVICE = "stepway.intake.v1.WorkupService"
+
+    def __init__(self, database: Database, telemetry: Telemetry) -> None:
+        self._database = database
+        self._telemetry = telemetry
+
+    async def StartWorkup(self, request: StartWorkupRequest, _: object) -> StartWorkupResponse:
+        return await self._database.command(request, StartWorkupResponse, self._start)
+
+    async def _start(self, tx: Tx, request: StartWorkupRequest) -> StartWorkupResponse:
+        referral = await lock_referral(tx, UUID(request.referral_id))
+        tx.concerns(referral.patient.id)
+        tx.correlation = str(referral.id)
+        workup = workups.start(
+            referral,
+            wire.battery(request.battery),
+            id=uuid7(tx.now),
+            open_already=await store.has_open_workup(tx, referral.id),
+            by=tx.caller.subject,
+            at=tx.now,
+        )
+        await keep(tx, referral, referrals.begin_assessment(referral))
+        await store.add_workup(tx, workup)
+        await outbox.append(tx, wire.workup_started(workup), label=referral.patient.label)
+        return StartWorkupResponse(workup=wire.workup(workup))
+
+    async def SaveWorkupAnswers(self, request: SaveWorkupAnswersRequest, _: object) -> SaveWorkupAnswersResponse:
+        return await self._database.command(request, SaveWorkupAnswersResponse, self._save_answers)
+
+    async def _save_answers(self, tx: Tx, request: SaveWorkupAnswersRequest) -> SaveWorkupAnswersResponse:
+        workup, referral = await self._to_change(tx, request.workup_id)
+        rules, instrument = rules_of(tx.site.settings), answers_wire.name(request.instrument)
+        workup, flag = workups.save_answers(
+            workup,
+            workups.definition_of(workup, instrument, request.version, rules.versions.get(instrument, "")),
+            answers_wire.answers(request.answers),
+            request.withdrawn_items,
+            assessment_id=uuid7(tx.now),
+            flag_id=uuid7(tx.now),
+            answered_at=answers_wire.answered_at(
+                request.answered_at if request.HasField("answered_at") else None, tx.now
+            ),
+            now=tx.now,
+            within=rules.within,
+        )
+        await store.save_workup(tx, workup)
+        if flag:
+            await outbox.append(tx, await raise_flag(tx, flag, self._telemetry), label=referral.patient.label)
+        return SaveWorkupAnswersResponse(workup=wire.workup(workup), risk_flag_id=str(flag.id) if flag else "")
+
+    async def SaveWorkupSection(self, request: SaveWorkupSectionRequest, _: object) -> SaveWorkupSectionResponse:
+        return await self._database.command(request, SaveWorkupSectionResponse, self._save_section)
+
+    async def _save_section(self, tx: Tx, request: SaveWorkupSectionRequest) -> SaveWorkupSectionResponse:
+        workup, _ = await self._to_change(tx, request.workup_id)
+        kind, form = wire.section(request.section)
+        workup = workups.save_section(workup, kind, sections.check(kind, form, today=_today(tx)))
+        await store.save_workup(tx, workup)
+        return SaveWorkupSectionResponse(workup=wire.workup(workup))
+
+    async def ExcuseWorkupPart(self, request: ExcuseWorkupPartRequest, _: object) -> ExcuseWorkupPartResponse:
+        return await self._database.command(request, ExcuseWorkupPartResponse, self._excuse)
+
+    async def _excuse(self, tx: Tx, request: ExcuseWorkupPartRequest) -> ExcuseWorkupPartResponse:
+        workup, _ = await self._to_change(tx, request.workup_id)
+        why = Excuse(wire.reason(request.reason), request.note, by=tx.caller.subject, at=tx.now)
+        workup = workups.excuse(workup, wire.part(request), why)
+        await store.save_workup(tx, workup)
+        return ExcuseWorkupPartResponse(workup=wire.workup(workup))
+
+    async def CompleteWorkup(self, request: CompleteWorkupRequest, _: object) -> CompleteWorkupResponse:
+        return await self._database.command(request, CompleteWorkupResponse, self._complete)
+
+    async def _complete(self, tx: Tx, request: CompleteWorkupRequest) -> CompleteWorkupResponse:
+        workup, referral = await self._to_change(tx, request.workup_id)
+        within = rules_of(tx.site.settings).within
+        completed = workups.complete(
+            workup, referral, flag_ids=_ids(tx.now), by=tx.caller.subject, at=tx.now, within=within
+        )
+        await store.save_workup(tx, completed.workup)
+        await keep(tx, referral, referrals.complete_assessment(referral))
+        events: list[Message] = [wire.workup_completed(completed.workup)]
+        for assessment in completed.assessments:
+            await add_assessment(tx, assessment)
+            events.append(answers_wire.assessment_completed(assessment, tx.now))
+        events += [await raise_flag(tx, flag, self._telemetry) for flag in completed.flags]
+        await outbox.append(tx, *events, label=referral.patient.label)
+        return CompleteWorkupResponse(
+            workup=wire.workup(completed.workup), risk_flag_ids=[str(flag.id) for flag in completed.flags]
+        )
+
+    async def _to_change(self, tx: Tx, id: str) -> tuple[Workup, Referral]:
+        """The referral first, as whoever writes beside one: a merge moves what they have written after that."""
+        referral = await lock_referral(tx, (await store.find_workup(tx, UUID(id))).referral_id)
+        tx.concerns(referral.patient.id)
+        tx.correlation = str(referral.id)
+        return await store.lock_workup(tx, UUID(id)), referral
+
+    async def GetWorkup(self, request: GetWorkupRequest, _: object) -> GetWorkupResponse:
+        return await self._database.query(request, self._get)
+
+    async def _get(self, tx: Tx, request: GetWorkupRequest) -> GetWorkupResponse:
+        workup = await store.find_workup(tx, UUID(request.workup_id))
+        tx.concerns(workup.patient_id)
+        return GetWorkupResponse(workup=wire.workup(workup))
+
+    async def ListWorkups(self, request: ListWorkupsRequest, _: object) -> ListWorkupsResponse:
+        return await self._database.query(request, self._list)
+
+    async def _list(self, tx: Tx, request: ListWorkupsRequest) -> ListWorkupsResponse:
+        page = page_of(request)
+        found, token = page.cut(await store.workups(tx, page, open_only=request.open_only))
+        tx.concerns(*(workup.patient_id for workup in found))
+        return ListWorkupsResponse(workups=[wire.workup_in_list(each) for each in found], next_page_token=token)
+
+
+def _today(tx: Tx) -> date:
+    """By the clocks of the site."""
+    return tx.now.astimezone(ZoneInfo(tx.site.zone)).date()
+
+
+def _ids(now: datetime) -> Iterator[UUID]:
+    return map(uuid7, repeat(now))

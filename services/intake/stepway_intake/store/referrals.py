@@ -1,0 +1,174 @@
+"""The table of referrals, each read with its patient."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, Integer, RowMapping, Select, Text, Uuid, func, select, tuple_
+from sqlalchemy.dialects.postgresql import JSONB, insert
+
+from stepway_chassis import records
+from stepway_chassis.errors import NotFound
+from stepway_chassis.pages import Page
+from stepway_chassis.records import TIME
+from stepway_chassis.transaction import Tx
+from stepway_intake.domain.people import Label, Patient
+from stepway_intake.domain.referrals import Action, Place, Referral, Source, Status, Times, Waits
+from stepway_intake.store.people import patient, person, related_person
+from stepway_intake.store.tables import METADATA
+
+referral = records.records(
+    "referral",
+    METADATA,
+    Column("patient_id", Uuid),
+    Column("status", Text),
+    Column("related_people", JSONB),
+    Column("reason", Text),
+    Column("received_at", TIME),
+    Column("source", Text),
+    Column("sender", Text),
+    Column("owner", Text),
+    Column("next_action", Text),
+    Column("due_at", TIME),
+    Column("attempts", Integer),
+    Column("contacted_at", TIME),
+    Column("admitted_at", TIME),
+    Column("stood", Text),
+    Column("closing_reason", Text),
+)
+_MOVING = (
+    *("status", "owner", "next_action", "due_at", "attempts", "contacted_at", "admitted_at"),
+    *("stood", "closing_reason"),
+)
+
+_with_patient = (
+    select(referral, patient.c.person, patient.c.label)
+    .select_from(referral)
+    .join(patient, (patient.c.site == referral.c.site) & (patient.c.id == referral.c.patient_id))
+)
+
+
+async def add_referral(tx: Tx, received: Referral) -> None:
+    """Of somebody whom the site knows."""
+    sent = {
+        "id": received.id,
+        "patient_id": received.patient.id,
+        "status": received.status,
+        "related_people": [asdict(related) for related in received.related_people],
+        "reason": received.reason,
+        "received_at": received.received_at,
+        "source": received.source,
+        "sender": received.sender,
+        "next_action": received.next_action,
+        "due_at": received.due_at,
+        "attempts": received.attempts,
+        "admitted_at": received.admitted_at,
+        "closing_reason": received.closing_reason,
+    }
+    await tx.execute(insert(referral), {"site": tx.site.name, **sent})
+
+
+async def find_referral(tx: Tx, id: UUID) -> Referral:
+    """Raises NotFound (REFERRAL_NOT_FOUND), also for one outside the caller's reach."""
+    return await _one_referral(tx, _with_patient.where(referral.c.site == tx.site.name, referral.c.id == id))
+
+
+async def lock_referral(tx: Tx, id: UUID) -> Referral:
+    """Looks once more when there is none: a merge may have given it to another patient while this waited for it."""
+    statement = _with_patient.where(referral.c.site == tx.site.name, referral.c.id == id).with_for_update(of=referral)
+    try:
+        return await _one_referral(tx, statement)
+    except NotFound:
+        return await _one_referral(tx, statement)
+
+
+async def _one_referral(tx: Tx, statement: Select[Any]) -> Referral:
+    row = (await tx.execute(statement)).mappings().first()
+    if row is None or not tx.reaches(row["patient_id"]):
+        raise NotFound("REFERRAL_NOT_FOUND", "There is no such referral at this site.", field="referral_id")
+    return _referral(row)
+
+
+async def referrals(tx: Tx, page: Page) -> Sequence[Referral]:
+    """Newest first; ids are made in the order of time."""
+    statement = _with_patient.where(referral.c.site == tx.site.name).order_by(referral.c.id.desc()).limit(page.limit)
+    if page.before is not None:
+        statement = statement.where(referral.c.id < page.before)
+    return [_referral(row) for row in (await tx.execute(statement)).mappings()]
+
+
+async def save_referral(tx: Tx, changed: Referral) -> None:
+    await records.save(tx, referral, changed, *_MOVING)
+
+
+async def work(tx: Tx, *, until: datetime, owner: str, after: Place | None, limit: int) -> Sequence[Referral]:
+    """Referrals with something due before `until`, what is longest due first; of one owner, or of everybody."""
+    rows = await tx.execute(work_at(tx.site.name, until=until, owner=owner, after=after, limit=limit))
+    return [_referral(row) for row in rows.mappings()]
+
+
+def work_at(site: str, *, until: datetime, owner: str, after: Place | None, limit: int) -> Select[Any]:
+    """The page is cut from its index before anything else is read."""
+    due = select(referral).where(referral.c.site == site, referral.c.due_at < until)
+    if owner:
+        due = due.where(referral.c.owner == owner)
+    if after is not None:
+        due = due.where(tuple_(referral.c.due_at, referral.c.id) > tuple_(after.due_at, after.id))
+    page = due.order_by(referral.c.due_at, referral.c.id).limit(limit).subquery("page")
+    joined = (patient.c.site == page.c.site) & (patient.c.id == page.c.patient_id)
+    statement = select(page, patient.c.person, patient.c.label).join(patient, joined)
+    return statement.order_by(page.c.due_at, page.c.id)
+
+
+async def times(tx: Tx, start: datetime, end: datetime) -> Times:
+    """Of the referrals received from `start` on and before `end`."""
+    waits = [column - referral.c.received_at for column in (referral.c.contacted_at, referral.c.admitted_at)]
+    figures = [
+        figure
+        for wait in waits
+        for figure in (
+            func.count(wait),
+            func.percentile_cont(0.5).within_group(wait),
+            func.percentile_cont(0.9).within_group(wait),
+        )
+    ]
+    received = (referral.c.received_at >= start, referral.c.received_at < end)
+    statement = select(func.count(), *figures).where(referral.c.site == tx.site.name, *received)
+    found = (await tx.execute(statement)).one()
+    return Times(found[0], _waits(found[1:4]), _waits(found[4:]))
+
+
+def _waits(figures: Sequence[Any]) -> Waits:
+    count, median, percentile_90 = figures
+    return Waits(count, median, percentile_90)
+
+
+async def first_referral(tx: Tx, patient_id: UUID) -> str:
+    """The journey that a patient is on."""
+    ids = select(func.min(referral.c.id.cast(Text))).where(
+        referral.c.site == tx.site.name, referral.c.patient_id == patient_id
+    )
+    return str((await tx.execute(ids)).scalar_one())
+
+
+def _referral(row: RowMapping) -> Referral:
+    return Referral(
+        id=row["id"],
+        patient=Patient(row["patient_id"], person(row["person"]), Label(row["label"])),
+        status=Status(row["status"]),
+        related_people=tuple(related_person(related) for related in row["related_people"]),
+        reason=row["reason"],
+        received_at=row["received_at"],
+        source=Source(row["source"]) if row["source"] else None,
+        sender=row["sender"],
+        owner=row["owner"],
+        next_action=Action(row["next_action"]) if row["next_action"] else None,
+        due_at=row["due_at"],
+        attempts=row["attempts"],
+        contacted_at=row["contacted_at"],
+        admitted_at=row["admitted_at"],
+        stood=Status(row["stood"]) if row["stood"] else None,
+        closing_reason=row["closing_reason"],
+    )

@@ -1,0 +1,24 @@
+"""Records of other systems in contracts."""
+
+from typing import Protocol
+from uuid import UUID
+
+from stepway.intake.v1 import import_service_pb2
+from stepway_intake.domain.imports import Imported
+
+
+class _Imports(Protocol):
+    import_id: str
+
+
+def came(request: _Imports, referral_id: UUID, assessment_id: UUID | None = None) -> Imported | None:
+    """What the record becomes; None for what was not imported."""
+    return Imported(UUID(request.import_id), referral_id, assessment_id) if request.import_id else None
+
+
+def imported(found: Imported) -> import_service_pb2.Imported:
+    return import_service_pb2.Imported(
+        import_id=str(found.id),
+        referral_id=str(found.referral_id),
+        assessment_id=str(found.assessment_id) if found.assessment_id else "",
+    )

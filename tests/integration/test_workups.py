@@ -1,0 +1,489 @@
+"""Workups, scores and dispositions over gRPC: saved and resumed, scored when whole, flagged at once."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from stepway.intake.v1 import assessment_pb2, risk_flag_pb2, workup_pb2, workup_section_pb2
+from stepway.intake.v1.assessment_service_pb2 import (
+    GetAssessmentRequest,
+    GetScoreRequest,
+    RecordAssessmentRequest,
+    RecordCodedAssessmentRequest,
+)
+from stepway.intake.v1.risk_service_pb2 import (
+    AcknowledgeRiskFlagRequest,
+    ListRiskFlagsRequest,
+    RecordDispositionRequest,
+)
+from stepway.intake.v1.workup_service_pb2 import (
+    CompleteWorkupRequest,
+    ExcuseWorkupPartRequest,
+    GetWorkupRequest,
+    ListWorkupsRequest,
+    SaveWorkupAnswersRequest,
+    SaveWorkupSectionRequest,
+)
+from stepway_chassis.errors import Conflict, InvalidInput, NotFound, Refusal
+from stepway_chassis.times import to_proto
+from stepway_intake.instruments.catalogue import CURRENT
+from tests.calls import service_token
+from tests.cases import IN_DANGER, At, a_workup
+from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
+from tests.waiting import until
+
+PHQ_9, GAD_7 = assessment_pb2.INSTRUMENT_PHQ_9, assessment_pb2.INSTRUMENT_GAD_7
+C_SSRS, WHODAS = assessment_pb2.INSTRUMENT_C_SSRS_SCREENER, assessment_pb2.INSTRUMENT_WHODAS_12
+AUDIT_C = assessment_pb2.INSTRUMENT_AUDIT_C
+SECTIONS: dict[str, dict[str, Any]] = {
+    "psychosocial": {"living_situation": "LIVING_SITUATION_ALONE", "narrative": "moved here last year"},
+    "substance_use": {"none": True},
+    "medical": {"no_conditions": True, "allergies": [{"substance": "penicillin"}]},
+    "medications": {"medications": [{"name": "sertraline", "dose": "50 mg", "started_on": "2026-01-05"}]},
+    "supports": {"at_home": "SUPPORT_SOME", "safe_at_home": "TOLD_YES"},
+    "responsibilities": {
+        "availability": [{"day": "DAY_OF_WEEK_MONDAY", "from_time": "09:00", "until_time": "12:00"}],
+        "able_to_manage": True,
+    },
+    "strengths": {"strengths": ["funny", "stubborn"]},
+    "goals": {"goals": [{"words": "to sleep through", "importance": 9}]},
+    "medical_evaluation": {
+        "evaluated_on": "2026-02-28",
+        "examiner": "Dr. Amari",
+        "vitals": {"systolic": 120, "diastolic": 80},
+        "withdrawal_risk": "CLINICAL_RISK_LOW",
+        "medical_instability": "CLINICAL_RISK_NONE",
+        "clearance": "MEDICAL_CLEARANCE_CLEARED",
+    },
+}
+
+
+async def a_referral_at(network: Network, site: str = NORTHSIDE) -> Any:
+    return (await At(network, site).call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
+
+
+async def begun(network: Network, **changes: Any) -> Any:
+    """A workup of an adult with mental illness."""
+    referral = await a_referral_at(network)
+    request = a_workup(referral.id, **{"battery": workup_pb2.BATTERY_ADULT_MENTAL_HEALTH, **changes})
+    return (await call(network, "StartWorkup", request)).workup
+
+
+async def call(network: Network, rpc: str, request: Any, service: str = "WorkupService", **how: Any) -> Any:
+    return await At(network, NORTHSIDE).call("intake", f"{service}/{rpc}", request, **how)
+
+
+async def save(network: Network, workup: str, instrument: int, answers: dict[int, int], **changes: Any) -> Any:
+    given = [{"item": item, "value": value} for item, value in answers.items()]
+    request = SaveWorkupAnswersRequest(
+        request_id=str(uuid4()), workup_id=workup, instrument=instrument, answers=given, **changes
+    )
+    return await call(network, "SaveWorkupAnswers", request)
+
+
+async def save_section(network: Network, workup: str, **section: Any) -> Any:
+    request = SaveWorkupSectionRequest(request_id=str(uuid4()), workup_id=workup, section=section)
+    return (await call(network, "SaveWorkupSection", request)).workup
+
+
+async def complete(network: Network, workup: str) -> Any:
+    return await call(network, "CompleteWorkup", CompleteWorkupRequest(request_id=str(uuid4()), workup_id=workup))
+
+
+async def excuse(network: Network, workup: str, **part: Any) -> Any:
+    request = ExcuseWorkupPartRequest(
+        request_id=str(uuid4()), workup_id=workup, reason=workup_pb2.EXCUSE_REASON_DECLINED, note="not today", **part
+    )
+    return (await call(network, "ExcuseWorkupPart", request)).workup
+
+
+async def all_done(network: Network, workup: str, *, phq: dict[int, int]) -> None:
+    """Every part but what is left out of the PHQ-9."""
+    await save(network, workup, PHQ_9, phq)
+    await save(network, workup, GAD_7, dict.fromkeys(range(1, 8), 1))
+    await save(network, workup, C_SSRS, {1: 0, 2: 0, 6: 0})
+    await save(network, workup, AUDIT_C, {1: 0})
+    await save(network, workup, WHODAS, dict.fromkeys(range(1, 13), 2))
+    for name, form in SECTIONS.items():
+        await save_section(network, workup, **{name: form})
+
+
+def states(workup: Any) -> dict[str, str]:
+    """How far each required part is, by its name."""
+    return {
+        _name(part): workup_pb2.WorkupPartStatus.Name(part.status).removeprefix("WORKUP_PART_STATUS_")
+        for part in workup.parts
+        if part.required
+    }
+
+
+def _name(part: Any) -> str:
+    if part.WhichOneof("part") == "instrument":
+        return assessment_pb2.Instrument.Name(part.instrument).removeprefix("INSTRUMENT_")
+    return workup_section_pb2.WorkupSectionKind.Name(part.section).removeprefix("WORKUP_SECTION_KIND_")
+
+
+async def read(network: Network, workup: str) -> Any:
+    return (await call(network, "GetWorkup", GetWorkupRequest(workup_id=workup))).workup
+
+
+def announced(network: Network, ids: list[str]) -> list[str]:
+    """The events about some records, in the order in which they were made."""
+    every = ", ".join(f"'{id}'" for id in ids)
+    rows = network.rows("intake", f"SELECT subject FROM outbox WHERE aggregate_id IN ({every}) ORDER BY id")
+    return [row["subject"].rsplit(".", 1)[1] for row in rows]
+
+
+async def test_a_workup_is_saved_bit_by_bit_resumed_and_scored_once_it_is_whole(network: Network) -> None:
+    workup = await begun(network)
+    await save(network, workup.id, PHQ_9, {1: 2, 2: 1})
+    await save(network, workup.id, PHQ_9, {2: 3, 3: 1}, withdrawn_items=[1])
+    resumed = await read(network, workup.id)
+    part = next(part for part in resumed.parts if part.instrument == PHQ_9)
+    assert [(answer.item, answer.value) for answer in part.answers] == [(2, 3), (3, 1)]
+    assert (states(resumed)["PHQ_9"], part.missing, states(resumed)["GOALS"]) == ("STARTED", 7, "MISSING")
+    with pytest.raises(Conflict, match="WORKUP_INCOMPLETE"):
+        await complete(network, workup.id)
+
+    await all_done(network, workup.id, phq=dict.fromkeys(range(1, 9), 1) | {9: 0})
+    assert set(states(await read(network, workup.id)).values()) == {"DONE"}
+    done = await complete(network, workup.id)
+    assert (list(done.risk_flag_ids), done.workup.completed_by) == ([], "clinician-northside")
+    ids = [part.assessment_id for part in done.workup.parts if part.assessment_id]
+    assert announced(network, [workup.id]) == ["workup_started", "workup_completed"]
+    assert announced(network, ids) == ["assessment_completed"] * 5
+    scored = await call(network, "GetAssessment", GetAssessmentRequest(assessment_id=ids[0]), "AssessmentService")
+    assert (scored.assessment.score.total, scored.assessment.workup_id) == (8, workup.id)
+
+
+async def test_what_was_completed_is_closed_and_another_workup_may_begin(network: Network) -> None:
+    workup = await begun(network)
+    again = a_workup(workup.referral_id)
+    with pytest.raises(Conflict, match="WORKUP_ALREADY_OPEN"):
+        await call(network, "StartWorkup", again)
+    await all_done(network, workup.id, phq=dict.fromkeys(range(1, 10), 0))
+    answers = await asyncio.gather(*(complete(network, workup.id) for _ in range(5)), return_exceptions=True)
+    assert sorted(getattr(each, "reason", "") for each in answers) == ["", *["WORKUP_ALREADY_COMPLETED"] * 4]
+    assert announced(network, [workup.id]) == ["workup_started", "workup_completed"]
+    for late in (save(network, workup.id, PHQ_9, {1: 1}), save_section(network, workup.id, goals=SECTIONS["goals"])):
+        with pytest.raises(Conflict, match="WORKUP_ALREADY_COMPLETED"):
+            await late
+    listed = await call(network, "ListWorkups", ListWorkupsRequest(page_size=100, open_only=True))
+    assert workup.id not in {each.id for each in listed.workups}
+    assert (await call(network, "StartWorkup", again)).workup.id != workup.id
+
+
+async def test_two_who_begin_a_workup_of_one_referral_at_once_begin_one(network: Network) -> None:
+    referral = await a_referral_at(network)
+    starts = (call(network, "StartWorkup", a_workup(referral.id)) for _ in range(6))
+    answers = await asyncio.gather(*starts, return_exceptions=True)
+    assert sorted(getattr(each, "reason", "") for each in answers) == ["", *["WORKUP_ALREADY_OPEN"] * 5]
+
+
+async def test_answers_that_two_save_at_once_are_all_kept(network: Network) -> None:
+    workup = await begun(network)
+    await asyncio.gather(*(save(network, workup.id, GAD_7, {item: 1}) for item in range(1, 8)))
+    part = next(part for part in (await read(network, workup.id)).parts if part.instrument == GAD_7)
+    assert [answer.item for answer in part.answers] == list(range(1, 8))
+
+
+async def test_danger_is_flagged_when_it_is_saved_once_and_not_lowered_by_another_answer(network: Network) -> None:
+    workup = await begun(network)
+    first = await save(network, workup.id, PHQ_9, {9: 2})
+    assert first.risk_flag_id
+    assert (await save(network, workup.id, PHQ_9, {9: 3})).risk_flag_id == ""
+    assert (await save(network, workup.id, PHQ_9, {9: 0})).risk_flag_id == ""
+    flag = await a_flag(network, first.risk_flag_id)
+    assert (flag.urgency, flag.level) == (risk_flag_pb2.RISK_URGENCY_PAGE, risk_flag_pb2.RISK_LEVEL_PRESENT)
+    assert not flag.HasField("acknowledged_at")
+    assert announced(network, [flag.id])[0] == "risk_flagged"
+
+
+async def test_a_worse_category_that_comes_out_later_is_flagged_anew(network: Network) -> None:
+    workup = await begun(network)
+    low = (await save(network, workup.id, C_SSRS, {1: 1})).risk_flag_id
+    assert low == ""  # six questions are open: that is flagged at the end
+    moderate = (await save(network, workup.id, C_SSRS, {2: 1, 3: 1})).risk_flag_id
+    high = (await save(network, workup.id, C_SSRS, {4: 1})).risk_flag_id
+    found = [await a_flag(network, id) for id in (moderate, high)]
+    assert [each.level for each in found] == [risk_flag_pb2.RISK_LEVEL_MODERATE, risk_flag_pb2.RISK_LEVEL_HIGH]
+    assert [each.urgency for each in found] == [risk_flag_pb2.RISK_URGENCY_REVIEW, risk_flag_pb2.RISK_URGENCY_PAGE]
+    assert all(each.due_at.ToDatetime() > each.raised_at.ToDatetime() for each in found)
+
+
+async def test_a_question_about_danger_that_is_left_open_is_flagged_when_the_workup_ends(network: Network) -> None:
+    workup = await begun(network)
+    await all_done(network, workup.id, phq=dict.fromkeys(range(1, 9), 1))
+    assert states(await read(network, workup.id))["PHQ_9"] == "STARTED"
+    with pytest.raises(Conflict, match="WORKUP_INCOMPLETE"):
+        await complete(network, workup.id)
+    excused = await excuse(network, workup.id, instrument=PHQ_9)
+    assert states(excused)["PHQ_9"] == "EXCUSED"
+    (flag_id,) = (await complete(network, workup.id)).risk_flag_ids
+    flag = await a_flag(network, flag_id)
+    assert (flag.level, flag.urgency) == (risk_flag_pb2.RISK_LEVEL_UNANSWERED, risk_flag_pb2.RISK_URGENCY_REVIEW)
+
+
+async def test_an_instrument_about_danger_that_was_declined_is_never_a_no(network: Network) -> None:
+    workup = await begun(network, battery=workup_pb2.BATTERY_ADOLESCENT)
+    assessed = {assessment_pb2.INSTRUMENT_PHQ_9M, GAD_7, C_SSRS}
+    for part in workup.parts:
+        if part.required:
+            which = {part.WhichOneof("part"): getattr(part, part.WhichOneof("part"))}
+            await excuse(network, workup.id, **which)
+    done = await complete(network, workup.id)
+    assert assessed <= {part.instrument for part in done.workup.parts}
+    assert [(await a_flag(network, id)).level for id in done.risk_flag_ids] == [risk_flag_pb2.RISK_LEVEL_UNANSWERED]
+    assert network.rows("intake", f"SELECT 1 FROM assessment WHERE workup_id = '{workup.id}'") == []
+
+
+def a_medication(**changes: Any) -> dict[str, Any]:
+    return {"medications": {"medications": [{"name": "sertraline", **changes}]}}
+
+
+@pytest.mark.parametrize(
+    ("section", "reason", "field"),
+    [
+        (
+            {"medications": {"medications": [{"name": "x", "started_on": "2026-02-30"}]}},
+            "DATE_IMPOSSIBLE",
+            "started_on",
+        ),
+        ({"medications": {"medications": [{"name": "x", "started_on": "2999-01-01"}]}}, "DATE_IN_FUTURE", "started_on"),
+        ({"medications": {}}, "NEITHER_NONE_NOR_SOME", "medications"),
+        ({"medications": {"none": True, "medications": [{"name": "x"}]}}, "NONE_AND_SOME", "medications"),
+        ({"goals": {"goals": [{"words": "x" * 501}]}}, "FIELD_INVALID", "words"),
+        ({"psychosocial": {"living_situation": 1, "narrative": "x" * 4001}}, "FIELD_INVALID", "narrative"),
+        (
+            {"medical_evaluation": {**SECTIONS["medical_evaluation"], "vitals": {"pulse": 900}}},
+            "FIELD_INVALID",
+            "pulse",
+        ),
+        ({}, "FIELD_INVALID", "content"),
+    ],
+)
+async def test_a_form_that_does_not_hold_together_is_refused_by_field(
+    network: Network, section: dict[str, Any], reason: str, field: str
+) -> None:
+    workup = await begun(network)
+    with pytest.raises(InvalidInput) as refused:
+        await save_section(network, workup.id, **section)
+    assert (refused.value.reason, refused.value.field.rsplit(".", 1)[-1]) == (reason, field)
+
+
+async def test_a_form_in_any_script_comes_back_as_it_was_sent(network: Network) -> None:
+    workup = await begun(network)
+    words = "Ich möchte schlafen — я хочу спать، أريد أن أنام 眠りたい 🌙"
+    saved = await save_section(network, workup.id, goals={"goals": [{"words": words, "confidence": 3}]})
+    (part,) = [part for part in saved.parts if part.content.HasField("goals")]
+    assert [(goal.words, goal.confidence) for goal in part.content.goals.goals] == [(words, 3)]
+
+
+async def test_a_workup_of_another_site_is_not_found(network: Network) -> None:
+    workup = await begun(network)
+    with pytest.raises(NotFound, match="WORKUP_NOT_FOUND"):
+        await At(network, LAKESIDE).call("intake", "WorkupService/GetWorkup", GetWorkupRequest(workup_id=workup.id))
+
+
+# Scores
+
+
+def a_form(referral: str, instrument: int, answers: dict[int, int], **changes: Any) -> RecordAssessmentRequest:
+    given = [{"item": item, "value": value} for item, value in answers.items()]
+    return RecordAssessmentRequest(
+        request_id=str(uuid4()), referral_id=referral, instrument=instrument, answers=given, **changes
+    )
+
+
+async def record(network: Network, *form: Any, **changes: Any) -> Any:
+    return await call(network, "RecordAssessment", a_form(*form, **changes), "AssessmentService")
+
+
+async def score(network: Network, assessment: str) -> Any:
+    return await call(network, "GetScore", GetScoreRequest(assessment_id=assessment), "AssessmentService")
+
+
+async def test_a_score_is_told_with_its_change_since_the_one_before_and_its_flags(network: Network) -> None:
+    referral = await a_referral_at(network)
+    values = [dict.fromkeys(range(1, 9), value) | {9: nine} for value, nine in ((3, 0), (1, 1), (0, 0))]
+    first, second, third = [(await record(network, referral.id, PHQ_9, each)).assessment.id for each in values]
+    told = [await score(network, id) for id in (first, second, third)]
+    assert [each.score.total for each in told] == [24, 9, 0]
+    assert [each.delta if each.HasField("delta") else None for each in told] == [None, -15, -9]
+    assert [each.previous_assessment_id for each in told] == ["", first, second]
+    assert [[flag.assessment_id for flag in each.risk_flags] for each in told] == [[], [second], []]
+    assert {finding.rule: finding.outcome for finding in told[0].score.findings} == {"algorithm": "major"}
+
+
+async def test_a_total_that_is_missing_or_made_by_another_rule_has_no_change(network: Network) -> None:
+    referral = await a_referral_at(network)
+    dast = assessment_pb2.INSTRUMENT_DAST_10
+    all_no = dict.fromkeys(range(1, 11), 0)
+    made = [
+        await record(network, referral.id, dast, all_no),
+        await record(network, referral.id, dast, all_no, version="reworded"),
+        await record(network, referral.id, dast, {1: 1}, version="reworded"),
+    ]
+    told = [await score(network, each.assessment.id) for each in made]
+    assert [each.score.version for each in told] == ["1", "reworded", "reworded"]
+    assert [each.score.total if each.score.HasField("total") else None for each in told] == [1, 0, None]
+    assert not any(each.HasField("delta") for each in told)
+
+
+async def test_an_answer_that_came_later_but_was_given_earlier_is_the_one_before(network: Network) -> None:
+    referral = await a_referral_at(network)
+    now = datetime.now(UTC)
+    newer = await record(network, referral.id, GAD_7, dict.fromkeys(range(1, 8), 1))
+    older = await record(
+        network, referral.id, GAD_7, dict.fromkeys(range(1, 8), 3), answered_at=to_proto(now - timedelta(days=90))
+    )
+    told = await score(network, newer.assessment.id)
+    assert (told.previous_assessment_id, told.delta) == (older.assessment.id, -14)
+
+
+async def test_care_reads_a_score_and_no_answer(network: Network) -> None:
+    referral = await a_referral_at(network)
+    made = await record(network, referral.id, GAD_7, dict.fromkeys(range(1, 8), 2))
+    care = network.holding(service_token(network, "care"))
+    request = GetScoreRequest(assessment_id=made.assessment.id)
+    told = await care.call("stepway.intake.v1.AssessmentService/GetScore", request, site=NORTHSIDE)
+    assert (told.score.total, told.patient_id) == (14, referral.patient_id)
+
+
+async def test_a_version_that_there_is_not_is_refused(network: Network) -> None:
+    referral = await a_referral_at(network)
+    with pytest.raises(InvalidInput, match="INSTRUMENT_VERSION_UNKNOWN"):
+        await record(network, referral.id, GAD_7, {1: 1}, version="2099")
+
+
+async def test_the_cut_off_of_the_audit_c_follows_the_person(network: Network) -> None:
+    outcomes = []
+    for gender in ("ADMINISTRATIVE_GENDER_MALE", "ADMINISTRATIVE_GENDER_FEMALE"):
+        person = {"given_name": "Quillan", "family_name": "Vexmoor", "gender": gender}
+        received = await call(network, "ReceiveReferral", a_referral(person=person), "ReferralService")
+        made = await record(network, received.referral.id, AUDIT_C, {1: 1, 2: 1, 3: 1})
+        outcomes.append({each.rule: each.outcome for each in made.assessment.score.findings}["positive"])
+    assert outcomes == ["no", "yes"]
+
+
+async def record_coded(network: Network, coded: dict[str, str | int], **changes: Any) -> Any:
+    referral = await a_referral_at(network)
+    given = [{"loinc": code, "answer_code" if isinstance(said, str) else "value": said} for code, said in coded.items()]
+    request = RecordCodedAssessmentRequest(
+        request_id=str(uuid4()), referral_id=referral.id, coded_answers=given, **changes
+    )
+    return await call(network, "RecordCodedAssessment", request, "AssessmentService")
+
+
+async def test_answers_in_loinc_are_scored_and_flagged_like_all_others(network: Network) -> None:
+    nine = [item.loinc for item in CURRENT["phq-9"].items[:9]]
+    coded = {**dict.fromkeys(nine, "LA6569-3"), "44261-6": 9}
+    made = await record_coded(network, coded, panel_loinc="44249-1")
+    assert (made.assessment.instrument, made.assessment.score.total) == (PHQ_9, 9)
+    assert (await a_flag(network, made.risk_flag_id)).assessment_id == made.assessment.id
+
+
+@pytest.mark.parametrize(
+    ("coded", "panel", "reason"),
+    [
+        ({"99999-9": 1}, "", "LOINC_UNKNOWN"),
+        ({"44250-9": 1}, "70221-7", "LOINC_UNKNOWN"),
+        ({"44250-9": "LA1-1"}, "", "ANSWER_CODE_UNKNOWN"),
+        ({"44250-9": 4}, "", "ANSWER_OUT_OF_RANGE"),
+        ({"not a code": 4}, "", "FIELD_INVALID"),
+    ],
+)
+async def test_codes_that_no_instrument_has_are_refused_and_nothing_is_recorded(
+    network: Network, coded: dict[str, str | int], panel: str, reason: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await record_coded(network, coded, panel_loinc=panel)
+    assert refused.value.reason == reason
+
+
+# What becomes of a flag
+
+
+async def a_flag(network: Network, id: str) -> Any:
+    listed = await call(network, "ListRiskFlags", ListRiskFlagsRequest(page_size=100), "RiskService")
+    return next(flag for flag in listed.risk_flags if flag.id == id)
+
+
+async def acknowledge(network: Network, flag: str, subject: str = "") -> Any:
+    request = AcknowledgeRiskFlagRequest(request_id=str(uuid4()), risk_flag_id=flag)
+    return await network.call(
+        "stepway.intake.v1.RiskService/AcknowledgeRiskFlag", request, role="clinician", subject=subject
+    )
+
+
+async def dispose(network: Network, flag: str, **changes: Any) -> Any:
+    given = {"disposition": risk_flag_pb2.RISK_DISPOSITION_SAFETY_PLAN, "note": "made a plan together", **changes}
+    request = RecordDispositionRequest(request_id=str(uuid4()), risk_flag_id=flag, **given)
+    return (await call(network, "RecordDisposition", request, "RiskService")).risk_flag
+
+
+async def in_danger(network: Network, **changes: Any) -> str:
+    referral = await a_referral_at(network)
+    recorded = await call(network, "RecordAssessment", phq_9(referral.id, IN_DANGER, **changes), "AssessmentService")
+    return str(recorded.risk_flag_id)
+
+
+async def test_a_flag_is_open_until_it_is_taken_and_then_until_it_is_on_record_what_was_done(network: Network) -> None:
+    flag = await in_danger(network)
+    with pytest.raises(Conflict, match="RISK_FLAG_NOT_ACKNOWLEDGED"):
+        await dispose(network, flag)
+    taken = (await acknowledge(network, flag, "staff-7")).risk_flag
+    assert (taken.acknowledged_by, taken.disposition) == ("staff-7", 0)
+    assert taken.due_at.ToDatetime() == taken.acknowledged_at.ToDatetime() + timedelta(hours=1)
+    assert flag in await undisposed(network)
+    disposed = await dispose(network, flag)
+    assert (disposed.disposition_note, disposed.disposed_by) == ("made a plan together", "clinician-northside")
+    assert flag not in await undisposed(network)
+    with pytest.raises(Conflict, match="RISK_DISPOSITION_ALREADY_RECORDED"):
+        await dispose(network, flag, disposition=risk_flag_pb2.RISK_DISPOSITION_NO_ACUTE_RISK)
+    assert announced(network, [flag]) == ["risk_flagged", "risk_flag_acknowledged", "risk_disposition_recorded"]
+
+
+async def undisposed(network: Network) -> set[str]:
+    request = ListRiskFlagsRequest(page_size=100, undisposed_only=True)
+    return {flag.id for flag in (await call(network, "ListRiskFlags", request, "RiskService")).risk_flags}
+
+
+async def test_of_several_who_take_a_flag_at_once_one_has_it_and_of_several_dispositions_one_counts(
+    network: Network,
+) -> None:
+    flag = await in_danger(network)
+    takers = (acknowledge(network, flag, f"staff-{number}") for number in range(5))
+    answers = await asyncio.gather(*takers, return_exceptions=True)
+    assert sorted(getattr(each, "reason", "") for each in answers) == ["", *["RISK_FLAG_ALREADY_ACKNOWLEDGED"] * 4]
+    records = await asyncio.gather(*(dispose(network, flag) for _ in range(5)), return_exceptions=True)
+    refused = [each.reason for each in records if isinstance(each, Refusal)]
+    assert refused == ["RISK_DISPOSITION_ALREADY_RECORDED"] * 4
+    assert announced(network, [flag]) == ["risk_flagged", "risk_flag_acknowledged", "risk_disposition_recorded"]
+
+
+async def test_later_answers_that_say_no_leave_a_flag_as_it_is(network: Network) -> None:
+    flag = await in_danger(network)
+    before = await a_flag(network, flag)
+    await call(network, "RecordAssessment", phq_9(before.referral_id, [0] * 9), "AssessmentService")
+    after = await a_flag(network, flag)
+    assert (after.level, after.urgency, after.due_at) == (before.level, before.urgency, before.due_at)
+    assert not after.HasField("disposed_at")
+
+
+async def test_answers_of_before_ask_for_a_review_and_are_never_paged(network: Network) -> None:
+    old = to_proto(datetime.now(UTC) - timedelta(days=3))
+    flag = await a_flag(network, await in_danger(network, answered_at=old))
+    assert (flag.urgency, flag.level) == (risk_flag_pb2.RISK_URGENCY_REVIEW, risk_flag_pb2.RISK_LEVEL_PRESENT)
+    assert announced(network, [flag.id]) == ["risk_review_requested"]
+    recent = await in_danger(network)
+
+    async def paged() -> Any:
+        return network.rows("intake", f"SELECT 1 FROM risk_flag WHERE id = '{recent}' AND paged_at IS NOT NULL")
+
+    await until(paged)
+    escalated = f"SELECT 1 AS one FROM escalation WHERE risk_flag_id = '{flag.id}'"
+    assert network.rows("notifications", escalated) == []

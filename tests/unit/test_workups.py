@@ -1,0 +1,346 @@
+"""Workups and flags as they may and may not go: rules, and every way through them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from stepway_chassis.errors import Conflict, InvalidInput
+from stepway_intake.domain import risk, sections, workups
+from stepway_intake.domain.people import Label, Patient, Person
+from stepway_intake.domain.referrals import Referral, Status
+from stepway_intake.domain.risk import WITHIN, Disposition, RiskFlag, Urgency, Within
+from stepway_intake.domain.sections import Kind
+from stepway_intake.domain.site_rules import rules_of
+from stepway_intake.domain.workups import Excuse, PartStatus, Reason, Workup
+from stepway_intake.instruments.battery import BATTERIES
+from stepway_intake.instruments.catalogue import CURRENT, find
+from stepway_intake.instruments.definition import Definition, Risk
+
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+TODAY = NOON.date()
+REFERRAL, PATIENT, WORKUP, FLAG, ASSESSMENT = (UUID(int=number) for number in range(1, 6))
+PHQ_9, GAD_7, C_SSRS = (CURRENT[name] for name in ("phq-9", "gad-7", "c-ssrs-screener"))
+BECAUSE = Excuse(Reason.DECLINED, "not today", "staff-1", NOON)
+
+
+def a_referral() -> Referral:
+    person = Person("Quillan", "Vexmoor", "1990-04-01", "ADMINISTRATIVE_GENDER_FEMALE", (), "")
+    return Referral(REFERRAL, Patient(PATIENT, person, Label.PART2), Status.SCREENING, (), "wants help", NOON)
+
+
+def a_workup(battery: str = "adult-mental-health", **changes: Any) -> Workup:
+    begun = workups.start(a_referral(), battery, id=WORKUP, open_already=False, by="staff-1", at=NOON)
+    return replace(begun, **changes)
+
+
+def saved(
+    workup: Workup, definition: Definition, answers: dict[int, int], *, age: timedelta = timedelta(0), **how: Any
+) -> tuple[Workup, RiskFlag | None]:
+    return workups.save_answers(
+        workup, definition, answers, assessment_id=ASSESSMENT, flag_id=FLAG, answered_at=NOON - age, now=NOON, **how
+    )
+
+
+def completed(workup: Workup) -> workups.Completed:
+    ids = (UUID(int=number) for number in count(100))
+    return workups.complete(workup, a_referral(), flag_ids=ids, by="staff-1", at=NOON)
+
+
+def excused(workup: Workup, *but: str) -> Workup:
+    """Every required part that is not done, except some."""
+    for part in workups.parts(workup):
+        if part.required and part.name not in but and part.status is not PartStatus.DONE:
+            workup = workups.excuse(workup, part.name, BECAUSE)
+    return workup
+
+
+def status(workup: Workup, name: str) -> PartStatus:
+    return next(part.status for part in workups.parts(workup) if part.name == name)
+
+
+@pytest.mark.parametrize("battery", sorted(BATTERIES))
+def test_a_workup_is_whole_when_every_required_part_is_done_or_excused(battery: str) -> None:
+    required = [part.name for part in workups.parts(a_workup(battery)) if part.required]
+    for left_out in required:
+        with pytest.raises(Conflict, match="WORKUP_INCOMPLETE"):
+            completed(excused(a_workup(battery), left_out))
+    assert completed(excused(a_workup(battery))).workup.completed_at == NOON
+
+
+def test_what_is_only_suggested_may_be_left_out() -> None:
+    assert status(a_workup(), "pcl-5") is PartStatus.MISSING
+    assert completed(excused(a_workup())).assessments == []
+
+
+def test_answers_are_scored_by_the_version_that_they_were_given_to() -> None:
+    week = find("pcl-5", "week")
+    workup, _ = saved(a_workup(), week, dict.fromkeys(range(1, 21), 1))
+    (assessment,) = completed(excused(workup)).assessments
+    assert (assessment.score.total, assessment.score.version) == (20, "week")
+    assert workups.definition_of(workup, "pcl-5", site_version="1") is week
+
+
+def test_answers_to_another_version_begin_anew() -> None:
+    workup, _ = saved(a_workup(), CURRENT["dast-10"], {1: 1, 2: 1})
+    workup, _ = saved(workup, find("dast-10", "reworded"), {3: 1})
+    assert workup.drafts["dast-10"].answers == {3: 1}
+
+
+def test_an_excused_part_that_is_done_after_all_is_done() -> None:
+    workup = workups.excuse(a_workup(), "gad-7", BECAUSE)
+    workup, _ = saved(workup, GAD_7, dict.fromkeys(range(1, 8), 0))
+    assert status(workup, "gad-7") is PartStatus.DONE
+
+
+def test_something_that_is_no_part_of_a_battery_cannot_be_excused_from_it() -> None:
+    with pytest.raises(InvalidInput, match="WORKUP_PART_UNKNOWN"):
+        workups.excuse(a_workup("adolescent"), "mdq", BECAUSE)
+
+
+def test_what_was_flagged_when_it_was_saved_is_not_flagged_again_at_the_end() -> None:
+    workup, flag = saved(a_workup(), PHQ_9, {9: 1})
+    assert flag is not None
+    whole, again = saved(workup, PHQ_9, dict.fromkeys(range(1, 9), 1))
+    c_ssrs, none = saved(whole, C_SSRS, {1: 0, 2: 0, 6: 0})
+    assert (again, none) == (None, None)
+    assert completed(excused(c_ssrs)).flags == []
+
+
+def test_a_yes_that_is_taken_back_leaves_the_flag_and_raises_no_other() -> None:
+    workup, _ = saved(a_workup(), PHQ_9, {1: 0, 9: 1})
+    workup, _ = saved(workup, C_SSRS, {1: 0, 2: 0, 6: 0})
+    workup, flag = saved(workup, PHQ_9, {}, withdrawn=[9])
+    assert (flag, workup.drafts["phq-9"].flagged) == (None, Risk.PRESENT)
+    assert completed(excused(workup)).flags == []
+
+
+def test_answers_of_a_paper_form_of_last_week_ask_for_a_review() -> None:
+    _, flag = saved(a_workup(), PHQ_9, {9: 3}, age=timedelta(days=7))
+    assert flag is not None
+    assert (flag.urgency, flag.due_at) == (Urgency.REVIEW, NOON + risk.HISTORICAL_WITHIN.taken)
+
+
+def test_answers_beyond_the_form_are_refused_and_nothing_is_kept() -> None:
+    for answers, reason in (({8: 1}, "ITEM_UNKNOWN"), ({1: 4}, "ANSWER_OUT_OF_RANGE")):
+        with pytest.raises(InvalidInput, match=reason):
+            saved(a_workup(), GAD_7, answers)
+
+
+# Forms
+
+
+def form(kind: Kind, content: dict[str, Any]) -> str:
+    """The reason and the field of the refusal, or ""."""
+    try:
+        sections.check(kind, content, today=TODAY)
+    except InvalidInput as refused:
+        return f"{refused.reason} {refused.field}"
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "refusal"),
+    [
+        (Kind.MEDICATIONS, {"medications": [{"name": "x"}, {"started_on": "2026-13-01"}]}, "DATE_IMPOSSIBLE 1"),
+        (Kind.MEDICATIONS, {"medications": [{"started_on": "2026-11-25"}]}, ""),
+        (Kind.MEDICATIONS, {"medications": [{"started_on": "2026-11-26"}]}, "DATE_IN_FUTURE 0"),
+    ],
+)
+def test_a_date_is_possible_past_and_named_by_its_place(kind: Kind, content: dict[str, Any], refusal: str) -> None:
+    reason, _, place = refusal.partition(" ")
+    assert form(kind, content) == (reason and f"{reason} section.medications.medications[{place}].started_on")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "refusal"),
+    [
+        (Kind.PSYCHOSOCIAL, {"past_treatments": [{"year": 2027}]}, "DATE_IN_FUTURE"),
+        (Kind.MEDICAL, {"conditions": [{"since_year": 2027}], "no_allergies": True}, "DATE_IN_FUTURE"),
+        (Kind.MEDICAL, {"no_conditions": True}, "NEITHER_NONE_NOR_SOME"),
+        (Kind.MEDICAL, {"no_conditions": True, "no_allergies": True}, ""),
+        (Kind.SUBSTANCE_USE, {}, "NEITHER_NONE_NOR_SOME"),
+        (Kind.SUBSTANCE_USE, {"none": True, "substances": [{}]}, "NONE_AND_SOME"),
+        (Kind.RESPONSIBILITIES, {"availability": [{"from_time": "12:00", "until_time": "12:00"}]}, "WINDOW_REVERSED"),
+        (Kind.RESPONSIBILITIES, {"availability": [{"from_time": "09:00", "until_time": "12:00"}]}, ""),
+        (Kind.MEDICAL_EVALUATION, {"evaluated_on": "2026-02-29"}, "DATE_IMPOSSIBLE"),
+    ],
+)
+def test_a_form_says_none_in_so_many_words_and_its_times_go_forwards(
+    kind: Kind, content: dict[str, Any], refusal: str
+) -> None:
+    assert form(kind, content).partition(" ")[0] == refusal
+
+
+@given(st.dates(date(1900, 1, 1), date(2100, 1, 1)))
+def test_a_day_is_taken_just_when_it_is_not_to_come(day: date) -> None:
+    assert (form(Kind.MEDICAL_EVALUATION, {"evaluated_on": day.isoformat()}) == "") is (day <= TODAY)
+
+
+# The site's own rules
+
+
+def test_a_site_may_name_its_versions_and_its_times_and_keeps_the_rest() -> None:
+    rules = rules_of({"instrument_versions": {"dast-10": "reworded"}, "risk_minutes": {"high": [5, 30]}})
+    assert rules.versions == {"dast-10": "reworded"}
+    assert rules.within == {**WITHIN, Risk.HIGH: Within(timedelta(minutes=5), timedelta(minutes=30))}
+    assert rules_of({}).within == WITHIN
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("instrument_versions", each) for each in ({"dast-10": "2"}, {"tea": "1"}, ["dast-10"], None)),
+        *(("risk_minutes", each) for each in ({"none": [1, 1]}, {"high": 5}, {"high": [0, 5]}, {"high": [5]}, [])),
+        *(("risk_minutes", {"high": each}) for each in ([True, 5], [5, 99999], "55")),
+        *(("emergency_email", each) for each in ("lead", 5, None, "a@b@example.org")),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        rules_of({field: value})
+    assert (refused.value.reason, refused.value.field) == ("SITE_SETTING_INVALID", field)
+
+
+# Every way through
+
+
+class Flag(RuleBasedStateMachine):
+    """One flag: what is heard, taken and recorded of it in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        raised = RiskFlag(FLAG, PATIENT, REFERRAL, Urgency.REVIEW, NOON)
+        flag = risk.flag_of(Risk.HIGH, raised, age=timedelta(0))
+        assert flag is not None
+        self.flag, self.first, self.now = flag, flag, NOON
+        self.announced: list[type] = []
+
+    def later(self) -> datetime:
+        self.now += timedelta(minutes=1)
+        return self.now
+
+    @rule(minutes=st.integers(-3, 3))
+    def a_page_is_acknowledged(self, minutes: int) -> None:
+        at = self.later() + timedelta(minutes=minutes)
+        self.flag, said = risk.acknowledge(self.flag, by="staff-2", at=at)
+        self.announced += [type(said)] if said else []
+
+    @rule()
+    def it_is_taken(self) -> None:
+        before = self.flag
+        refused = self.attempt(lambda: risk.take(before, by="staff-3", at=self.later()))
+        assert refused == ("RISK_FLAG_ALREADY_ACKNOWLEDGED" if before.acknowledged_at else "")
+
+    @rule(disposition=st.sampled_from([each for each in Disposition if each is not Disposition.PENDING]))
+    def it_is_disposed_of(self, disposition: Disposition) -> None:
+        before = self.flag
+        refused = self.attempt(lambda: risk.dispose(before, disposition, "seen", by="staff-3", at=self.later()))
+        if before.disposed_at:
+            assert refused == "RISK_DISPOSITION_ALREADY_RECORDED"
+        else:
+            assert refused == ("" if before.acknowledged_at else "RISK_FLAG_NOT_ACKNOWLEDGED")
+
+    def attempt(self, change: Callable[[], tuple[RiskFlag, object]]) -> str:
+        """The reason of the refusal, or ""."""
+        try:
+            self.flag, said = change()
+        except Conflict as refused:
+            return refused.reason
+        self.announced.append(type(said))
+        return ""
+
+    @rule()
+    def it_is_paged_or_falls_back(self) -> None:
+        self.flag = risk.fallen_back(risk.paged(self.flag, at=self.later()), at=self.later())
+
+    @invariant()
+    def it_is_announced_once_each_and_never_less(self) -> None:
+        taken, done = self.flag.acknowledged_at is not None, self.flag.disposition is not Disposition.PENDING
+        assert self.announced == [risk.Acknowledged] * taken + [risk.Disposed] * done
+        assert (self.flag.risk, self.flag.urgency, self.flag.raised_at) == (Risk.HIGH, Urgency.PAGE, NOON)
+        assert done is (self.flag.disposed_at is not None)
+
+
+class Saving(RuleBasedStateMachine):
+    """One workup of the shortest battery, saved in any order and completed at any time."""
+
+    battery = BATTERIES["adolescent"]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.workup, self.flagged, self.scored = a_workup("adolescent"), list[Risk](), list[str]()
+
+    def attempt(self, change: Callable[[], Workup]) -> None:
+        """Do something to it, or be told that it is closed."""
+        if self.workup.completed_at is None:
+            self.workup = change()
+        else:
+            with pytest.raises(Conflict, match="WORKUP_ALREADY_COMPLETED"):
+                change()
+
+    @rule(name=st.sampled_from(battery.required), data=st.data())
+    def answers_are_saved(self, name: str, data: st.DataObject) -> None:
+        definition = CURRENT[name]
+        item = data.draw(st.sampled_from(definition.items))
+        value = data.draw(st.sampled_from(item.values))
+
+        def change() -> Workup:
+            workup, flag = saved(self.workup, definition, {item.number: value})
+            self.flagged += [flag.risk] if flag else []
+            return workup
+
+        self.attempt(change)
+
+    @rule(name=st.sampled_from(battery.required))
+    def an_instrument_is_answered_whole(self, name: str) -> None:
+        answers = {item.number: item.values[0] for item in CURRENT[name].items}
+        self.attempt(lambda: saved(self.workup, CURRENT[name], answers)[0])
+
+    @rule(name=st.sampled_from(battery.sections))
+    def a_form_is_saved(self, name: str) -> None:
+        self.attempt(lambda: workups.save_section(self.workup, Kind(name), {"narrative": "told"}))
+
+    @rule(name=st.sampled_from([*battery.required, *battery.sections]))
+    def a_part_is_excused(self, name: str) -> None:
+        self.attempt(lambda: workups.excuse(self.workup, name, BECAUSE))
+
+    @rule()
+    def all_else_is_excused(self) -> None:
+        if self.workup.completed_at is None:
+            self.workup = excused(self.workup)
+
+    @precondition(lambda self: self.workup.completed_at is None)
+    @rule()
+    def it_is_completed(self) -> None:
+        undone = [part for part in workups.parts(self.workup) if part.required and part.status in UNDONE]
+        if undone:
+            with pytest.raises(Conflict, match="WORKUP_INCOMPLETE"):
+                completed(self.workup)
+            return
+        done = completed(self.workup)
+        self.workup, self.scored = done.workup, [each.instrument for each in done.assessments]
+        self.flagged += [flag.risk for flag in done.flags]
+
+    @invariant()
+    def what_is_scored_is_what_was_answered_and_no_danger_is_missed(self) -> None:
+        if self.workup.completed_at is None:
+            assert self.scored == []
+            return
+        assert self.scored == [name for name, draft in self.workup.drafts.items() if draft.answers]
+        for name in ("phq-9m", "c-ssrs-screener"):
+            answers = self.workup.drafts[name].answers if name in self.workup.drafts else {}
+            left = workups.risk_of(CURRENT[name], answers)
+            assert left is Risk.NONE or any(each.rank >= left.rank for each in self.flagged)
+
+
+UNDONE = (PartStatus.MISSING, PartStatus.STARTED)
+TestFlag, TestSaving = Flag.TestCase, Saving.TestCase
+TestFlag.settings = TestSaving.settings = settings(stateful_step_count=25)
