@@ -33,7 +33,9 @@ ALSO_CALLS: set[Edge] = {("notifications", "intake", "ConsentService/CheckConsen
 FEEDS: set[Edge] = {
     ("intake", "notifications", "ReferralReceived"),
     ("intake", "notifications", "RiskFlagged"),
+    ("intake", "notifications", "RiskFlagAcknowledged"),
     ("intake", "scheduling", "PatientAdmitted"),
+    ("intake", "scheduling", "AdmissionEnded"),
     ("intake", "family", "PatientAdmitted"),
     ("intake", "family", "ConsentGranted"),
     ("intake", "family", "ConsentRevoked"),

@@ -21,7 +21,10 @@ from tests.faults.observed import Row
 
 EASTBAY, WESTBAY = "eastbay", "westbay"  # sites of the intake apart, which no running consumer pulls for
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-_MOVING = "outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work, person_label, person_alias"
+_MOVING = (
+    "audit, audit_seal, outbox, outbox_blocked, event_head, inbox, dead_letter, delivery_failure, work, person_label,"
+    " person_alias"
+)
 _OWN = {
     "intake": (
         "imported, risk_flag, assessment, workup, content_pack, transfer, admission, hand_off_attempt, hand_off,"
@@ -31,7 +34,7 @@ _OWN = {
     "scheduling": "enrollment, track",
     "care": "treatment_plan",
     "family": "consent_link, patient, invitation, family_group",
-    "notifications": "message, escalation, family_member, patient",
+    "notifications": "message, escalation, taken_flag, family_member, patient",
 }
 MAX_FAILURES = 5
 _OF_EVERY_SERVICE = {PREFIX + item.name.upper() for item in fields(Settings)} - {"STEPWAY_TRACE_FILE"}

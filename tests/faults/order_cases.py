@@ -5,17 +5,23 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from functools import partial
+from itertools import cycle
 from uuid import UUID, uuid4
 
 from google.protobuf.message import Message
 
 from stepway.family.v1.events_pb2 import FamilyMemberInvited
 from stepway.intake.v1.events_pb2 import (
+    AdmissionEnded,
+    ConsentExpired,
     ConsentGranted,
     ConsentRevoked,
+    ConsentSuperseded,
     PatientAdmitted,
     PatientMerged,
     ReferralReceived,
+    RiskFlagAcknowledged,
     RiskFlagged,
 )
 from stepway.notifications.v1.events_pb2 import EscalationAcknowledged
@@ -29,6 +35,9 @@ from tests.faults.observed import SITES, Row
 from tests.network import Network
 
 LABELS = ("general", "part2")
+REVOKED = partial(ConsentRevoked, revoked_at=to_proto(NOON))
+EXPIRED = partial(ConsentExpired, expired_at=to_proto(NOON))
+SUPERSEDED = partial(ConsentSuperseded, superseded_by=str(uuid4()), superseded_at=to_proto(NOON))
 MOST = 6  # records that a case is about
 SOMEBODY = json.dumps(asdict(Person("", "", "", "", (), "")))
 
@@ -43,6 +52,13 @@ class Case:
     before: str = ""
 
 
+SAID = "SELECT site, split_part(subject, '.', 6) AS said, count(*) AS times FROM outbox GROUP BY site, said"
+TAKEN = {
+    "taken": "SELECT site, id, taken_at, taken_by FROM taken_flag",
+    "escalations": "SELECT site, risk_flag_id, patient_id, clinicians, pages, acknowledged_at, acknowledged_by,"
+    " next_page_at IS NULL AS rests FROM escalation",
+    "said": SAID,
+}
 LABELLED = "SELECT site, person, label FROM person_label"
 DUE = "SELECT site, loop FROM work WHERE loop <> 'dead_letters'"
 MESSAGES = (
@@ -98,12 +114,12 @@ def referrals(rng: random.Random, network: Network) -> Case:
     events = [
         event
         for row in some(network, "intake", "SELECT site, id FROM patient WHERE true")
-        for event in labelled(rng, row["site"], (_referred(row["id"]) for _ in range(rng.randint(1, 2))))
+        for event in labelled(rng, row["site"], (referred(row["id"]) for _ in range(rng.randint(1, 2))))
     ]
     return Case("notifications", events, {"messages": MESSAGES, "labels": LABELLED, "due": DUE})
 
 
-def _referred(patient: str) -> ReferralReceived:
+def referred(patient: str) -> ReferralReceived:
     return ReferralReceived(referral_id=str(uuid4()), patient_id=patient, received_at=to_proto(NOON))
 
 
@@ -125,6 +141,34 @@ def flags(rng: random.Random, network: Network) -> Case:
     )
 
 
+def taken_flags(rng: random.Random, _: Network) -> Case:
+    """Some of them with a page that nobody has taken yet, some with none."""
+    before, events = ["SELECT 1"], list[Delivery]()
+    for site in SITES:
+        for _flag in range(4):
+            flag, patient = str(uuid4()), str(uuid4())
+            events += labelled(rng, site, [taken(flag, patient)] * rng.randint(1, 2))
+            if rng.random() < 0.5:
+                before.append(_a_page(site, flag, patient))
+    return Case("notifications", events, TAKEN, ";".join(before))
+
+
+def taken(flag: str, patient: str) -> RiskFlagAcknowledged:
+    told = {"risk_flag_id": flag, "patient_id": patient, "acknowledged_by": "staff-3077"}
+    return RiskFlagAcknowledged(**told, acknowledged_at=to_proto(NOON))
+
+
+def _a_page(site: str, flag: str, patient: str) -> str:
+    columns = (
+        "site, id, risk_flag_id, patient_id, clinicians, pages, raised_at, next_page_at, correlation, trace_context"
+    )
+    values = f"'{site}', '{uuid4()}', '{flag}', '{patient}', '{{staff-2041}}', 1, now(), now(), '', '{{}}'"
+    return (
+        f"INSERT INTO patient (site, id) VALUES ('{site}', '{patient}');"
+        f"INSERT INTO escalation ({columns}) VALUES ({values})"
+    )
+
+
 def admissions(rng: random.Random, network: Network) -> Case:
     """Two seats at each site, each admission heard of once or twice.
 
@@ -136,15 +180,26 @@ def admissions(rng: random.Random, network: Network) -> Case:
         f"INSERT INTO track VALUES ('{site}', '{uuid4()}', 'Evenings', 'evening', 1, 0)" for site in SITES
     )
     how_many = "SELECT site, status, count(*) AS people FROM enrollment GROUP BY site, status"
-    said = "SELECT site, split_part(subject, '.', 6) AS said, count(*) AS times FROM outbox GROUP BY site, said"
     state = {
         "enrolled": "SELECT site, admission_id, patient_id, availability, admitted_at FROM enrollment",
         "how many": how_many,
         "tracks": "SELECT site, seats, seats_taken FROM track",
-        "announced": said,
+        "announced": SAID,
         "labels": LABELLED,
     }
     return Case("scheduling", events, state, before)
+
+
+def departures(rng: random.Random, network: Network) -> Case:
+    """Of admissions that nobody has heard of before: each has ended, once, and no seat is taken."""
+    came = admissions(rng, network)
+    rows = some(network, "intake", "SELECT site, id, patient_id FROM admission WHERE true")
+    events = [event for row in rows for event in labelled(rng, row["site"], [_left(row)] * rng.randint(1, 2))]
+    return replace(came, events=events)
+
+
+def _left(row: Row) -> AdmissionEnded:
+    return AdmissionEnded(admission_id=row["id"], patient_id=row["patient_id"], ended_at=to_proto(NOON))
 
 
 def _admitted(row: Row) -> PatientAdmitted:
@@ -190,24 +245,23 @@ def grants(rng: random.Random, _: Network) -> Case:
     return Case("family", events, {"links": LINKS, "labels": LABELLED, "due": DUE}, ";".join(before))
 
 
-def revocations(rng: random.Random, _: Network) -> Case:
+def ends(end: Callable[..., Message]) -> Callable[[random.Random, Network], Case]:
     """Some of consents whose grant has not been heard of yet."""
-    before, events = [], list[Delivery]()
-    for site in SITES:
-        for _consent in range(4):
-            consent, patient, member = uuid4(), uuid4(), uuid4()
-            message = ConsentRevoked(
-                consent_id=str(consent),
-                patient_id=str(patient),
-                family_member_id=str(member),
-                revoked_at=to_proto(NOON),
-            )
-            events += labelled(rng, site, [message] * rng.randint(1, 2))
-            if rng.random() < 0.5:
-                columns = "site, id, patient_id, family_member_id, granted, at"
-                values = f"'{site}', '{consent}', '{patient}', '{member}', now(), now()"
-                before.append(f"INSERT INTO consent_link ({columns}) VALUES ({values})")
-    return Case("family", events, {"links": LINKS, "labels": LABELLED}, ";".join(before))
+
+    def made(rng: random.Random, _: Network) -> Case:
+        before, events = [], list[Delivery]()
+        for site in SITES:
+            for _consent in range(4):
+                consent, patient, member = uuid4(), uuid4(), uuid4()
+                who = {"consent_id": str(consent), "patient_id": str(patient), "family_member_id": str(member)}
+                events += labelled(rng, site, [end(**who)] * rng.randint(1, 2))
+                if rng.random() < 0.5:
+                    columns = "site, id, patient_id, family_member_id, granted, at"
+                    values = f"'{site}', '{consent}', '{patient}', '{member}', now(), now()"
+                    before.append(f"INSERT INTO consent_link ({columns}) VALUES ({values})")
+        return Case("family", events, {"links": LINKS, "labels": LABELLED}, ";".join(before))
+
+    return made
 
 
 def entries(rng: random.Random, _: Network) -> Case:
@@ -263,20 +317,20 @@ def invitations(rng: random.Random, network: Network) -> Case:
     return Case("notifications", events, {"messages": MESSAGES, "members": members, "labels": LABELLED, "due": DUE})
 
 
-def endings(rng: random.Random, network: Network) -> Case:
+def endings(*ends: Callable[..., Message]) -> Callable[[random.Random, Network], Case]:
     """Of consents that have ended, and of some that stand: what waits for those goes on waiting."""
-    before, events = [], list[Delivery]()
-    ended = some(network, "intake", "SELECT * FROM consent WHERE revoked_at IS NOT NULL")
-    for row in [*ended, *some(network, "intake", "SELECT * FROM consent WHERE revoked_at IS NULL")]:
-        before.append(_a_waiting_message(row))
-        message = ConsentRevoked(
-            consent_id=row["id"],
-            patient_id=row["patient_id"],
-            family_member_id=row["family_member_id"],
-            revoked_at=to_proto(NOON),
-        )
-        events += labelled(rng, row["site"], [message] * rng.randint(1, 2))
-    return Case("notifications", events, {"messages": MESSAGES, "labels": LABELLED}, ";".join(before))
+
+    def made(rng: random.Random, network: Network) -> Case:
+        before, events = [], list[Delivery]()
+        ended = some(network, "intake", "SELECT * FROM consent WHERE revoked_at IS NOT NULL")
+        standing = some(network, "intake", "SELECT * FROM consent WHERE revoked_at IS NULL")
+        for row, end in zip([*ended, *standing], cycle(ends), strict=False):
+            before.append(_a_waiting_message(row))
+            who = {name: row[name] for name in ("patient_id", "family_member_id")}
+            events += labelled(rng, row["site"], [end(consent_id=row["id"], **who)] * rng.randint(1, 2))
+        return Case("notifications", events, {"messages": MESSAGES, "labels": LABELLED}, ";".join(before))
+
+    return made
 
 
 def _a_waiting_message(row: Row) -> str:
@@ -329,7 +383,7 @@ def _an_admission(row: Row) -> str:
 ALIASES = "SELECT site, person, same_as FROM person_alias"
 
 
-def _merges(rng: random.Random, patients: Sequence[str]) -> list[PatientMerged]:
+def merges(rng: random.Random, patients: Sequence[str]) -> list[PatientMerged]:
     """All of them become one: each goes into one that has not gone yet."""
     left, events = list(patients), list[PatientMerged]()
     while len(left) > 1:
@@ -347,7 +401,7 @@ def _merged(rng: random.Random, service: str, row: Callable[[str, str], str], **
         before += [row(site, patient) for patient in patients]
         for patient in patients:
             before.append(f"INSERT INTO person_label VALUES ('{site}', '{patient}', '{rng.choice(LABELS)}')")
-        events += labelled(rng, site, _merges(rng, patients))
+        events += labelled(rng, site, merges(rng, patients))
     return Case(service, events, {**state, "aliases": ALIASES, "labels": LABELLED}, ";".join(before))
 
 
@@ -406,123 +460,24 @@ CASES: dict[str, Callable[[random.Random, Network], Case]] = {
     "follow_seat": follows(EnrollmentConfirmed, "confirmed_at"),
     "follow_end": follows(EnrollmentEnded, "ended_at"),
     "seat_patient": admissions,
+    "free_seat": departures,
     "draft_plan": seats,
     "note_consent": grants,
-    "end_consent": revocations,
+    "end_consent": ends(REVOKED),
+    "expire_consent": ends(EXPIRED),
+    "replace_consent": ends(SUPERSEDED),
     "note_admission": entries,
     "welcome_patient": referrals,
     "page_clinician": flags,
+    "rest_clinician": taken_flags,
     "confirm_enrollment": confirmations,
     "explain_waitlist": waits,
     "invite_family_member": invitations,
-    "withhold_messages": endings,
+    "withhold_messages": endings(REVOKED),
+    "withhold_expired": endings(EXPIRED),
+    "withhold_superseded": endings(SUPERSEDED),
     "follow_seated_patient": merged_seats,
     "follow_planned_patient": merged_plans,
     "follow_linked_patient": merged_families,
     "follow_messaged_patient": merged_messages,
 }
-
-
-def family_story(rng: random.Random, _: Network) -> Case:
-    """What family hears of a consent and its patient: granted, often revoked, admitted once or more than once.
-
-    Two of the patients of each site turn out to be one.
-    """
-    events = list[Delivery]()
-    for site in SITES:
-        patients = list[str]()
-        for _consent in range(4):
-            who = {each: str(uuid4()) for each in ("consent_id", "patient_id", "family_member_id")}
-            patient = who["patient_id"]
-            messages: list[Message] = [ConsentGranted(**who, granted_at=to_proto(NOON))]
-            messages += [ConsentRevoked(**who, revoked_at=to_proto(NOON))] * (rng.random() < 0.6)
-            messages += [
-                PatientAdmitted(admission_id=str(uuid4()), patient_id=patient, admitted_at=to_proto(NOON))
-                for _ in range(rng.randint(1, 2))
-            ]
-            events += labelled(rng, site, messages)
-            patients.append(patient)
-        events += labelled(rng, site, _merges(rng, patients[:3]))
-    links = (
-        "SELECT site, id, patient_id, family_member_id, granted, revoked, at, correlation, causation FROM consent_link"
-    )
-    admitted = "SELECT site, id, at, correlation, causation FROM patient"
-    return Case(
-        "family", events, {"links": links, "patients": admitted, "labels": LABELLED, "due": DUE, "aliases": ALIASES}
-    )
-
-
-def notifications_story(rng: random.Random, network: Network) -> Case:
-    """What notifications hears of the same people: referred, in danger, seated or not, their families invited or not.
-
-    Of each enrolment that it was confirmed and that it waits, whichever is true by now; of each consent, ended or not,
-    that it has ended; and that two of the people of a site are one.
-    """
-    events, invited, ended = list[Delivery](), invitations(rng, network), endings(rng, network)
-    for row in [*some(network, "scheduling", WAITING)[:2], *some(network, "scheduling", SEATED)[:2]]:
-        patient, told = row["patient_id"], {"enrollment_id": row["id"], "patient_id": row["patient_id"]}
-        messages = [
-            _referred(patient),
-            RiskFlagged(risk_flag_id=str(uuid4()), patient_id=patient, raised_at=to_proto(NOON)),
-            EnrollmentWaitlisted(**told, waitlisted_at=to_proto(NOON)),
-            EnrollmentConfirmed(**told, confirmed_at=to_proto(NOON)),
-        ]
-        events += labelled(rng, row["site"], messages)
-    events += _becoming_one(rng, some(network, "scheduling", SEATED)[:3])
-    state = {
-        "messages": MESSAGES,
-        "stopped": "SELECT site, id, stopped_at FROM patient",
-        "aliases": ALIASES,
-        "members": "SELECT site, id, patient_id, stopped_at FROM family_member",
-        "escalations": "SELECT site, risk_flag_id, patient_id, clinicians, pages FROM escalation",
-        "labels": LABELLED,
-        "due": DUE,
-    }
-    return Case("notifications", [*events, *invited.events, *ended.events], state, ended.before)
-
-
-def intake_story(rng: random.Random, network: Network) -> Case:
-    """What intake hears: pages are acknowledged, and each enrolment waits, has its seat and has ended, all at once."""
-    pages = acknowledgements(rng, network)
-    seats = [CASES[name](rng, network) for name in ("follow_waitlist", "follow_seat", "follow_end")]
-    events = [event for case in (pages, *seats) for event in case.events]
-    return Case("intake", events, {**pages.state, **seats[0].state}, f"{pages.before};{seats[0].before}")
-
-
-def scheduling_story(rng: random.Random, network: Network) -> Case:
-    """What scheduling hears of the same people: admitted, and two of them are one."""
-    admitted = admissions(rng, network)
-    rows = some(network, "intake", "SELECT site, id, patient_id FROM admission WHERE true")
-    return replace(
-        admitted, events=[*admitted.events, *_becoming_one(rng, rows)], state={**admitted.state, "aliases": ALIASES}
-    )
-
-
-def care_story(rng: random.Random, _: Network) -> Case:
-    """What care hears of the same people: they have seats, and all of them are one."""
-    drafted = seats(rng, _)
-    rows = [{"site": event.site, "patient_id": json.loads(event.payload)["patientId"]} for event in drafted.events]
-    return replace(
-        drafted, events=[*drafted.events, *_becoming_one(rng, rows)], state={**drafted.state, "aliases": ALIASES}
-    )
-
-
-def _becoming_one(rng: random.Random, rows: Sequence[Row]) -> list[Delivery]:
-    """All people of a site whom these rows are about."""
-    return [
-        event
-        for site in SITES
-        for event in labelled(
-            rng, site, _merges(rng, sorted({row["patient_id"] for row in rows if row["site"] == site}))
-        )
-    ]
-
-
-MIXED: dict[str, Callable[[random.Random, Network], Case]] = {
-    "intake": intake_story,
-    "scheduling": scheduling_story,
-    "care": care_story,
-    "family": family_story,
-    "notifications": notifications_story,
-}
-"""Of the services with several handlers, whose `commutative` lines are about each other."""

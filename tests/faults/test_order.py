@@ -24,11 +24,13 @@ from stepway_chassis.transaction import Tx
 from stepway_cli import listeners
 from stepway_cli.local.platform import Platform
 from stepway_cli.tokens import AUDIENCE, ISSUER
+from stepway_intake.domain.admissions import Seat, Status
 from tests.conftest import SOAK
 from tests.faults.apart import Apart
 from tests.faults.commands import Commands
 from tests.faults.observed import SITES
-from tests.faults.order_cases import CASES, MIXED, Case
+from tests.faults.order_cases import CASES, Case
+from tests.faults.order_stories import MIXED
 from tests.faults.stage import Stage
 from tests.network import Network
 
@@ -217,6 +219,12 @@ FORGETFUL = [
     ("note_admission", MIXED["family"], "UPDATE patient SET at = 'infinity'"),
     ("end_consent", MIXED["family"], "UPDATE consent_link SET granted = NULL"),
     ("welcome_patient", CASES["welcome_patient"], NO_LABEL),
+    ("seat_patient", MIXED["scheduling"], "UPDATE enrollment SET ended_at = NULL, status = 'waitlisted'"),
+    (
+        "page_clinician",
+        MIXED["notifications"],
+        "UPDATE escalation SET acknowledged_at = NULL, acknowledged_by = NULL",
+    ),
 ]
 """What a handler would do first that takes its event for the last word."""
 
@@ -245,6 +253,20 @@ async def test_a_handler_that_takes_a_revocation_at_its_word_is_caught(
         await handler.apply(tx, event, replace(answers, granted=[False]))
 
     case = MIXED["notifications"](random.Random(seed), peopled)
+    await _is_caught(stage, apart, case, replace(handler, apply=apply), seed)
+
+
+async def test_a_handler_that_takes_each_word_about_a_seat_as_how_it_stands_is_caught(
+    stage: Stage, apart: Apart, peopled: Network, seed: int
+) -> None:
+    """It would have an admission wait again that has its seat."""
+    handler = every_handler(stage.platform)["follow_waitlist"]
+
+    async def apply(tx: Tx, event: Event, seat: Seat) -> None:
+        await tx.connection.exec_driver_sql("UPDATE admission SET status = 'admitted'")
+        await handler.apply(tx, event, replace(seat, status=Status.WAITLISTED))
+
+    case = MIXED["intake"](random.Random(seed), peopled)
     await _is_caught(stage, apart, case, replace(handler, apply=apply), seed)
 
 
