@@ -168,10 +168,11 @@ class Tasks:
         return task
 
     async def stop(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """End them all. Until Python 3.12 `asyncio.wait_for` may lose a cancellation, so that one may not be enough."""
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=RESTART_SECONDS)
 
 
 async def _kept_alive(name: str, work: Callable[[], Awaitable[None]]) -> None:

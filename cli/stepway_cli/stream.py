@@ -1,5 +1,6 @@
 """The stream as an operator reads it: from a moment on, as it grows, and compared with what the outboxes hold."""
 
+import asyncio
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
@@ -85,6 +86,7 @@ async def _read(
     reader = await jetstream.pull_subscribe(subject, stream=STREAM, config=_reader(place, bare))
     left = await _pending(reader)
     while left or follow:
+        _end_if_interrupted()
         for message in await _next(reader):
             place = _Place(after=message.metadata.sequence.stream)
             yield message
@@ -94,6 +96,13 @@ async def _read(
             reader = await jetstream.pull_subscribe(subject, stream=STREAM, config=_reader(place, bare))
             left = await _pending(reader)
     await jetstream.delete_consumer(STREAM, (await reader.consumer_info()).name)
+
+
+def _end_if_interrupted() -> None:
+    """Until Python 3.12 `asyncio.wait_for` loses an interruption that comes together with what it waits for."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _pending(reader: JetStreamContext.PullSubscription) -> int:

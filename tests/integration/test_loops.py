@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -303,3 +303,21 @@ async def test_a_task_that_fails_is_started_again_and_all_stop_together(monkeypa
     await tasks.stop()
     assert task.cancelled()
     assert other.cancelled()
+
+
+async def test_a_task_that_has_lost_its_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `asyncio.wait_for` loses one that comes together with what it waits for."""
+    monkeypatch.setattr(loops, "RESTART_SECONDS", 0.01)
+    tasks, waiting = Tasks(), asyncio.Event()
+
+    async def losing() -> None:
+        waiting.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    task = tasks.start("losing", losing)
+    async with asyncio.timeout(LONGEST):
+        await waiting.wait()
+        await tasks.stop()
+    assert task.cancelled()

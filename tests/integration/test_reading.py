@@ -1,9 +1,11 @@
 """How an operator reads the stream: also who looks away for long, and when what they have not read yet is gone."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from stepway_chassis.broker import STREAM, Stored
@@ -11,7 +13,7 @@ from stepway_cli import stream
 from stepway_cli.stream import Admin
 from tests.faults.foreign import administrator
 from tests.network import Network
-from tests.waiting import until
+from tests.waiting import LONGEST, until
 
 SUBJECT = "evt.v1.atlantis.general.intake.tide_turned"
 
@@ -35,8 +37,8 @@ async def tides(network: Network) -> AsyncIterator[JetStreamContext]:
             await jetstream.purge_stream(STREAM, subject=SUBJECT)
 
 
-def reading(network: Network) -> AsyncIterator[Stored]:
-    return stream.stored(Admin(*network.platform.nats_admin), SUBJECT)
+def reading(network: Network, *, follow: bool = False) -> AsyncIterator[Stored]:
+    return stream.stored(Admin(*network.platform.nats_admin), SUBJECT, follow=follow)
 
 
 async def readers(jetstream: JetStreamContext) -> set[str]:
@@ -67,3 +69,29 @@ async def test_what_is_gone_before_it_was_read_is_not_waited_for(network: Networ
         await jetstream.purge_stream(STREAM, subject=SUBJECT)
         seen += [event async for event in events]
         assert [event.payload for event in seen] == [b"0", b"1"]
+
+
+async def test_an_interruption_that_was_lost_with_what_came_at_that_moment_still_ends_a_reader(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `asyncio.wait_for` loses one."""
+    fetch = JetStreamContext.PullSubscription.fetch
+    looking = asyncio.Event()
+
+    async def losing(reader: JetStreamContext.PullSubscription, batch: int, timeout: float) -> list[Msg]:
+        looking.set()
+        with suppress(asyncio.CancelledError):
+            return await fetch(reader, batch, timeout)
+        return []
+
+    async def follow() -> None:
+        async for _ in reading(network, follow=True):
+            pass
+
+    monkeypatch.setattr(JetStreamContext.PullSubscription, "fetch", losing)
+    following = asyncio.create_task(follow())
+    async with asyncio.timeout(LONGEST):
+        await looking.wait()
+        following.cancel()
+        await asyncio.wait([following])
+    assert following.cancelled()

@@ -64,7 +64,7 @@ async def test_a_site_registered_while_services_run_is_served_soon_after(network
 
     await until(written_to)
     listening = {
-        "intake": ["urgent"],
+        "intake": ["urgent", "normal"],
         "scheduling": ["normal"],
         "care": ["normal"],
         "family": ["urgent", "normal"],
