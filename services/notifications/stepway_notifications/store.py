@@ -18,9 +18,11 @@ from sqlalchemy import (
     Text,
     Uuid,
     and_,
+    any_,
     case,
     delete,
     func,
+    literal,
     or_,
     select,
     text,
@@ -318,5 +320,5 @@ async def escalations(tx: Tx, page: Page) -> Sequence[Escalation]:
     """Newest first; a caller whose reach is ASSIGNED sees those that they were paged about."""
     statement = records.newest(tx, escalation, page)
     if tx.scope is not Scope.SITE:
-        statement = statement.where(escalation.c.clinicians.any(tx.caller.subject))
+        statement = statement.where(literal(tx.caller.subject) == any_(escalation.c.clinicians))
     return [records.read(Escalation, row) for row in (await tx.execute(statement)).mappings()]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Column, Integer, MetaData, RowMapping, Text, Uuid, select, text, update
+from sqlalchemy import ARRAY, Column, Integer, MetaData, RowMapping, Text, Uuid, any_, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from stepway_chassis import records
@@ -93,7 +93,7 @@ async def first_in_line(tx: Tx, daypart: Daypart) -> tuple[Enrollment, str] | No
     waiting = (
         select(enrollment)
         .where(enrollment.c.site == tx.site.name, enrollment.c.status == Status.WAITLISTED)
-        .where(enrollment.c.availability.any(daypart.value))
+        .where(literal(daypart.value) == any_(enrollment.c.availability))
         .order_by(enrollment.c.admitted_at, enrollment.c.id)
         .limit(1)
     )
