@@ -1,7 +1,7 @@
 """A good request for every RPC, about one case."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from google.protobuf.message import Message
@@ -87,9 +87,7 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
     "stepway.intake.v1.ReferralService/CloseReferral": lambda case: referrals.CloseReferralRequest(
         request_id=an_id(), referral_id=case.referral, outcome=REFERRAL_STATUS_DECLINED
     ),
-    "stepway.intake.v1.ReferralService/ListWork": lambda case: referrals.ListWorkRequest(
-        page_size=100, due_before=to_proto(datetime.now(UTC) + timedelta(days=30))
-    ),
+    "stepway.intake.v1.ReferralService/ListWork": lambda case: referrals.ListWorkRequest(page_size=100),
     "stepway.intake.v1.ReferralService/GetIntakeTimes": lambda case: referrals.GetIntakeTimesRequest(
         **{"from": {"seconds": 1_700_000_000}, "until": {"seconds": 1_730_000_000}}
     ),

@@ -155,8 +155,8 @@ async def case(network: Network) -> Case:
 
 @pytest.fixture(scope="module")
 async def untaken(network: Network) -> list[Case]:
-    """Pages for those who may take one: each is taken once."""
-    return [await a_case(network) for _ in range(3)]
+    """Pages for those who may take one, and one that nobody does: each is taken once."""
+    return [await a_case(network) for _ in range(4)]
 
 
 def subject_of(attempt: Attempt, case: Case) -> str:
@@ -282,7 +282,8 @@ def test_a_second_patient_of_the_same_site_stops_nobody_elses_messages(network: 
     assert stopped(network) == before
 
 
-def test_a_page_that_went_to_another_clinician_stays_open(network: Network, untaken: list[Case], case: Case) -> None:
+def test_a_page_that_went_to_another_clinician_stays_open(network: Network, untaken: list[Case]) -> None:
+    case = untaken.pop()
     other = network.token("somebody-new", northside=["clinician"])
     answer = send(network, ACKNOWLEDGE, REQUESTS[ACKNOWLEDGE](case), token=other)
     assert answer.refusal == ("NOT_FOUND", "ESCALATION_NOT_FOUND")
