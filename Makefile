@@ -17,10 +17,10 @@ demo: $(VENV)/run.stamp ## the whole journey on two sites, then a table of what 
 up: $(VENV)/run.stamp ## run the platform here until Ctrl-C
 	@$(BIN)/stepway up
 
-test: check ## every rule once, on real servers: the faults and all else side by side, each on servers of its own
+test: check ## every rule once, on real servers: half of it beside the other, each on servers of its own
 	@mkdir -p .stepway
-	$(BIN)/pytest -q tests/faults > .stepway/faults.log 2>&1 & faults=$$!; \
-	$(BIN)/pytest -q tests --ignore tests/faults; rest=$$?; \
+	$(BIN)/pytest -q tests/faults tests/e2e > .stepway/faults.log 2>&1 & faults=$$!; \
+	$(BIN)/pytest -q tests --ignore tests/faults --ignore tests/e2e; rest=$$?; \
 	wait $$faults; played=$$?; cat .stepway/faults.log; exit $$((rest + played))
 
 unit: $(VENV)/dev.stamp ## the rules of the domain, without any server
