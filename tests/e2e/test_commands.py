@@ -163,7 +163,14 @@ async def test_an_operator_follows_what_is_still_to_come_until_they_have_seen_en
 
 def _following(network: Network, *options: str) -> subprocess.Popen[str]:
     command = [STEPWAY, "events", "tail", "--follow", *options, "--run", network.platform.folder.path.name]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+    )
 
 
 async def _referred(network: Network, site: str = NORTHSIDE) -> str:
