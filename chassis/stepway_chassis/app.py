@@ -25,7 +25,7 @@ from stepway_chassis.logs import log
 from stepway_chassis.loops import Loop, Rounds, Tasks
 from stepway_chassis.metrics import Metrics
 from stepway_chassis.pacing import Pacing
-from stepway_chassis.relay import Relay
+from stepway_chassis.relay import Relay, committed
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.rpc.server import Gate, Server
 from stepway_chassis.sealing import Sealer
@@ -35,7 +35,7 @@ from stepway_chassis.sites import Sites
 from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.watched import Watched
 
-READY_SECONDS = 1.0
+WATCH_SECONDS = 1.0
 WELCOME_SECONDS = 5.0
 SEAL_SECONDS = 1.0
 RELAY_SECONDS = 2.0
@@ -124,6 +124,7 @@ class Service:
             self.broker,
             self.telemetry,
             self.now,
+            service=self.app.name,
             poll_seconds=settings.relay_poll_seconds,
             publish_seconds=settings.publish_seconds,
         )
@@ -150,20 +151,20 @@ class Service:
         self.counting = Counting(self.database, gauges, seconds=settings.counts_seconds)
         self.sites = Sites(self.database, settings.cell, settings.sites_seconds, self._sites_changed)
         self.broker.hear(f"$KV.{SITES}.{self.app.name}.>", self.sites.nudge)
+        self.broker.hear(committed(self.app.name), self.relay.nudge)
 
     def _start_tasks(self) -> None:
         self._relaying = self._tasks.start("relay", self.relay.run)
         self._sealing = self._tasks.start("sealer", self.sealer.run)
         self._reading = self._tasks.start("sites", self.sites.run)
         self._tasks.start("counts", self.counting.run)
-        self._tasks.start("ready", self._tell_readiness)
-        self._tasks.start("due", partial(loops.watch, self.database, self._nudge))
+        self._tasks.start("due", self._watch)
         for rounds in self.rounds:
             self._tasks.start("rounds", rounds.run)
 
     def _nudge(self, work_left: set[str]) -> None:
         if outbox.RELAY in work_left:
-            self.relay.nudge()
+            self.relay.committed()
         for rounds in self.rounds:
             if rounds.name in work_left:
                 rounds.nudge()
@@ -188,16 +189,16 @@ class Service:
                 log.warning("site.unwelcomed", site=site, reason=refusal.reason)
                 await asyncio.sleep(WELCOME_SECONDS)
 
-    async def _tell_readiness(self) -> None:
-        """SERVING while the database answers; NATS may be away."""
+    async def _watch(self) -> None:
+        """Nudge the loops that are due; SERVING while the database answers that, NATS may be away."""
         while True:
             try:
-                await asyncio.wait_for(self.database.ping(), 2)
+                self._nudge(await asyncio.wait_for(loops.due(self.database), 2))
                 await self.server.serving(True)
             except Exception as error:
                 log.warning("service.unready", error_type=type(error).__name__)
                 await self.server.serving(False)
-            await asyncio.sleep(READY_SECONDS)
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def stop(self) -> None:
         """Say no, stop pulling, finish what was begun, seal it, publish what was committed, close."""

@@ -59,6 +59,12 @@ class Broker:
         """Call `told` at every message under `subject`, whatever it says; to be asked for before the start."""
         self._heard.append((subject, told))
 
+    async def tell(self, subject: str) -> None:
+        """Have whoever hears this subject look; while the connection is away nobody does."""
+        if self._client.is_connected:
+            with suppress(*_UNREACHABLE):
+                await self._client.publish(subject)
+
     async def _back(self) -> None:
         log.info("broker.reconnected")
         self._tell()

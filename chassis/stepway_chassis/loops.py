@@ -60,13 +60,10 @@ async def wake(tx: Tx, loop: str, at: datetime) -> None:
     tx.work_left.add(loop)
 
 
-async def watch(database: Database, nudge: Callable[[set[str]], None]) -> None:
-    """Name the loops that have something due at a site of this cell: one look a second for all of them."""
-    while True:
-        with suppress(Refusal):
-            async with database.outside() as connection:
-                nudge(set((await connection.execute(_DUE, {"cell": database.cell})).scalars()))
-        await asyncio.sleep(POLL_SECONDS)
+async def due(database: Database) -> set[str]:
+    """The loops that have something due at a site of this cell: one look for all of them. Raises Refusal."""
+    async with database.outside() as connection:
+        return set((await connection.execute(_DUE, {"cell": database.cell})).scalars())
 
 
 class Rounds:

@@ -28,7 +28,7 @@ BATCH = 500
 COUNTED = 10_000  # of each site: what waits beyond is not counted, so that looking at a backlog stays cheap
 CHAINS_IN_FLIGHT = 64
 BEAT_SECONDS = 2.0
-BALANCE_SECONDS = 1.0
+BALANCE_SECONDS = 2.0
 LOOK_SECONDS = 2.0
 STALE_SECONDS = 8.0  # shorter than the server's idle_session_timeout of 10 s for this role
 LONGEST_PAUSE_SECONDS = 10.0
@@ -82,6 +82,11 @@ _LIVE_RELAYS = """
        AND classid = $1 AND objid = $2"""
 
 
+def committed(service: str) -> str:
+    """What the relays of a service tell each other when there is something to look for."""
+    return f"committed.{service}"
+
+
 @dataclass(frozen=True)
 class Row:
     """One unpublished event, as it lies in the outbox."""
@@ -111,6 +116,7 @@ class Relay:
         telemetry: Telemetry,
         now: Callable[[], datetime],
         *,
+        service: str,
         poll_seconds: float,
         publish_seconds: float,
     ) -> None:
@@ -118,13 +124,20 @@ class Relay:
         self._broker = broker
         self._telemetry = telemetry
         self._now = now
+        self._committed_subject = committed(service)
         self._poll_seconds = poll_seconds
         self._publish_seconds = publish_seconds
+        self._committed = False
         self._nudged = asyncio.Event()
         self._stopping = False
 
+    def committed(self) -> None:
+        """This process has committed something: look now, and have the others look who hold other shards."""
+        self._committed = True
+        self.nudge()
+
     def nudge(self) -> None:
-        """Something was committed: look now."""
+        """Something was committed somewhere: look now."""
         self._nudged.set()
 
     def stop(self) -> None:
@@ -147,6 +160,7 @@ class Relay:
             last_round = self._stopping
             self._nudged.clear()
             await session.balance()
+            await self._pass_on(session)
             rows = await session.unpublished()
             moved, refused = await self._publish(session, rows) if rows else (0, False)
             await self._look(session)
@@ -156,13 +170,20 @@ class Relay:
             if not moved:
                 await self._rest(session, pause)
 
+    async def _pass_on(self, session: "_Session") -> None:
+        committed, self._committed = self._committed, False
+        if committed and len(session.shards) < SHARDS:
+            await self._broker.tell(self._committed_subject)
+
     async def _rest(self, session: "_Session", seconds: float) -> None:
-        """Wait for a nudge, at most `seconds`, and keep the session alive meanwhile."""
+        """Wait for a nudge, at most `seconds`, and keep the session alive and its share fair meanwhile."""
         until = time.monotonic() + seconds
         while not self._nudged.is_set() and (left := until - time.monotonic()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, BEAT_SECONDS)):
                     await self._nudged.wait()
+            if await session.balance():
+                return
             await session.beat()
             await self._look(session)
 
@@ -287,24 +308,29 @@ class _Session:
         """Whether the shards are still certainly held: a paused process may have lost them."""
         return time.monotonic() - self._beaten_at < STALE_SECONDS
 
-    async def balance(self) -> None:
-        """Now and then: take free shards up to a fair share among the live relays, and give back what is over."""
+    async def balance(self) -> bool:
+        """Now and then: take free shards up to a fair share among the live relays, and give back what is over.
+
+        Whether there are new ones.
+        """
         if time.monotonic() - self._balanced_at < BALANCE_SECONDS:
-            return
+            return False
         self._balanced_at = time.monotonic()
         live = (await self._fetch(_LIVE_RELAYS, LOCKS, LIVE))[0][0]
         share = -(-SHARDS // max(1, live))
         for shard in sorted(self.shards)[share:]:
             await self._fetch("SELECT pg_advisory_unlock($1, $2)", LOCKS, shard)
             self.shards.discard(shard)
+        before = len(self.shards)
         for shard in range(SHARDS):
             if len(self.shards) >= share:
-                return
+                break
             if (
                 shard not in self.shards
                 and (await self._fetch("SELECT pg_try_advisory_lock($1, $2)", LOCKS, shard))[0][0]
             ):
                 self.shards.add(shard)
+        return len(self.shards) > before
 
     async def unpublished(self) -> list[Row]:
         """The oldest rows of each site in the shards that are held, about BATCH of them."""

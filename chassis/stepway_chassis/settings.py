@@ -40,10 +40,10 @@ class Settings:
     site_pace: float = 40.0
     sites_seconds: float = 5.0
     seal_seconds: float = 10.0
-    relay_poll_seconds: float = 0.5
+    relay_poll_seconds: float = 2.0
     publish_seconds: float = 5.0
     ack_wait_seconds: float = 30.0
-    fetch_seconds: float = 60.0
+    fetch_seconds: float = 120.0
     retry_seconds: float = 1.0
     max_failures: int = 5
     drain_seconds: float = 6.0

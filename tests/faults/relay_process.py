@@ -16,7 +16,15 @@ async def relay() -> None:
     broker = Broker(os.environ["RELAY_NATS_URL"], "intake", os.environ["RELAY_NATS_PASSWORD"])
     broker.start()
     traces = telemetry.start("intake", ratio=0.0)
-    await Relay(os.environ["RELAY_DATABASE_URL"], broker, traces, utc_now, poll_seconds=0.1, publish_seconds=60.0).run()
+    await Relay(
+        os.environ["RELAY_DATABASE_URL"],
+        broker,
+        traces,
+        utc_now,
+        service="intake",
+        poll_seconds=0.1,
+        publish_seconds=60.0,
+    ).run()
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class Bench:
     def relay(self, broker: Broker) -> Relay:
         traces = telemetry.start("intake", ratio=0.0)
         url = self.apart.url("intake", "relay")
-        return Relay(url, broker, traces, utc_now, poll_seconds=0.1, publish_seconds=2.0)
+        return Relay(url, broker, traces, utc_now, service="intake", poll_seconds=0.1, publish_seconds=2.0)
 
     @asynccontextmanager
     async def relaying(self, relays: int) -> AsyncIterator[list[asyncio.Task[None]]]:
@@ -354,6 +354,18 @@ async def test_at_idle_an_event_is_in_the_stream_within_moments_of_its_commit(be
         await bench.shared(1)
         delays = sorted([await _delay(service.database, heard) for _ in range(20)])
     print(f"\ncommit to stream at idle: p50 {delays[10] * 1000:.1f} ms, worst {delays[-1] * 1000:.1f} ms")
+
+
+async def test_at_idle_the_relay_of_another_process_hears_of_a_commit_in_its_shards(bench: Bench) -> None:
+    environ = bench.apart.environment("intake", STEPWAY_RELAY_POLL_SECONDS="3600")
+    async with (
+        running(App("intake", _silent), environ) as service,
+        running(App("intake", _silent), environ),
+        listening(bench.stage) as heard,
+    ):
+        await bench.shared(2)
+        for _ in range(20):
+            await _delay(service.database, heard)
 
 
 def _silent(_: Runtime, __: None) -> Wiring:

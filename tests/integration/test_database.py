@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from stepway_chassis import audit, outbox
+from stepway_chassis import audit, loops, outbox
 from stepway_chassis.call import current
 from stepway_chassis.database import Database
 from stepway_chassis.errors import Denied, NotFound, Refusal, TimedOut, Unavailable
@@ -232,7 +232,7 @@ async def test_a_server_that_is_gone_is_unavailable_at_once(ledger: Ledger) -> N
     gone = ledger.database(url=f"postgresql://ledger_app:secret@127.0.0.1:{port}/stepway_ledger")
     assert await unavailable(gone, within=3) == "DATABASE_UNAVAILABLE"
     with pytest.raises(Unavailable):
-        await gone.ping()
+        await loops.due(gone)
 
 
 async def test_a_server_that_takes_no_more_connections_is_unavailable(ledger: Ledger) -> None:
@@ -241,7 +241,7 @@ async def test_a_server_that_takes_no_more_connections_is_unavailable(ledger: Le
         full = ledger.database()
         assert await unavailable(full, within=3) == "DATABASE_UNAVAILABLE"
         with pytest.raises(Unavailable):
-            await full.ping()
+            await loops.due(full)
     finally:
         ledger.sql("ALTER ROLE ledger_app CONNECTION LIMIT -1")
 

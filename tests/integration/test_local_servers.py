@@ -226,6 +226,7 @@ async def test_a_service_publishes_its_own_events_and_pulls_all(platform: Platfo
         "$JS.API.STREAM.MSG.GET.EVENTS",
         "_INBOX_notifications.anything",
         "$KV.SITES.intake.northside",
+        "committed.notifications",
     ],
 )
 async def test_a_service_publishes_nothing_else(platform: Platform, stream: JetStreamContext, subject: str) -> None:
@@ -233,7 +234,9 @@ async def test_a_service_publishes_nothing_else(platform: Platform, stream: JetS
     assert (await stream.stream_info("EVENTS")).state.messages == 0
 
 
-@pytest.mark.parametrize("subject", ["_INBOX_notifications.>", "_INBOX.>", "evt.v1.>", ">", "$KV.SITES.care.>"])
+@pytest.mark.parametrize(
+    "subject", ["_INBOX_notifications.>", "_INBOX.>", "evt.v1.>", ">", "$KV.SITES.care.>", "committed.care"]
+)
 async def test_a_service_listens_to_its_own_inbox_only(platform: Platform, subject: str) -> None:
     refused = await refusal(platform, lambda intake: intake.subscribe(subject))
     assert "permissions violation for subscription" in refused

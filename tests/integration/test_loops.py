@@ -230,7 +230,7 @@ async def test_two_replicas_on_one_database_visit_a_due_site_once(ledger: Ledger
         for _ in range(5):
             for each in replicas:
                 each.nudge()
-            await database.ping()
+            await loops.due(database)
         done.set()
         await visits.settled()
     assert sorted(visits.sites) == [SITE, OTHER_SITE]
@@ -259,14 +259,10 @@ async def test_a_nudge_ends_the_wait_at_once(ledger: Ledger) -> None:
 
 async def test_one_look_names_every_loop_that_is_due_at_a_site_of_this_cell(ledger: Ledger) -> None:
     here, later, elsewhere = Visits(ledger), Visits(ledger), Visits(ledger)
-    named: asyncio.Queue[set[str]] = asyncio.Queue()
     await here.wake(ledger.database(), now())
     await later.wake(ledger.database(), now() + HOUR)
     await elsewhere.wake(ledger.database(cell=FAR_CELL), now(), FAR_SITE)
-    looking = asyncio.create_task(loops.watch(ledger.database(), named.put_nowait))
-    async with asyncio.timeout(10):
-        due = await named.get()
-    looking.cancel()
+    due = await loops.due(ledger.database())
     assert {here.loop.name, later.loop.name, elsewhere.loop.name} & due == {here.loop.name}
 
 
@@ -276,7 +272,7 @@ async def test_a_database_that_is_away_is_asked_again(ledger: Ledger) -> None:
     ledger.sql("ALTER ROLE ledger_app CONNECTION LIMIT 0")
     rounds = Rounds(visits.loop, ledger.database())
     async with turning(rounds):
-        await database.ping()
+        await loops.due(database)
         ledger.sql("ALTER ROLE ledger_app CONNECTION LIMIT -1")
         await visits.number(1)
 

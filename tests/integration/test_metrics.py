@@ -296,7 +296,9 @@ async def test_what_two_relays_see_waiting_adds_up(ledger: Ledger) -> None:
 def a_relay_without_stream(ledger: Ledger, reader: InMemoryMetricReader) -> Relay:
     measured = telemetry.start("ledger", ratio=0.0, readers=[reader])
     nowhere = Broker("nats://127.0.0.1:1", "nobody", "")
-    return Relay(ledger.url("relay"), nowhere, measured, utc_now, poll_seconds=0.1, publish_seconds=0.1)
+    return Relay(
+        ledger.url("relay"), nowhere, measured, utc_now, service="ledger", poll_seconds=0.1, publish_seconds=0.1
+    )
 
 
 def waiting(reader: InMemoryMetricReader) -> tuple[float, ...]:

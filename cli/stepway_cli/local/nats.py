@@ -26,7 +26,7 @@ $service_users
 _SERVICE_USER = Template("""\
     { user: "$service", password: "$password", permissions: {
         publish: [$publish]
-        subscribe: ["_INBOX_$service.>", "$$KV.SITES.$service.>"]
+        subscribe: ["_INBOX_$service.>", "$$KV.SITES.$service.>", "committed.$service"]
     } }""")
 
 # Both forms of an ack: with and without the domain and the account.
@@ -50,7 +50,7 @@ def configuration(listen: str, store: Path, passwords: Mapping[str, str]) -> str
 
 
 def _service_user(service: str, password: str) -> str:
-    publish = (f"evt.v1.*.*.{service}.>", *_FOR_EVERY_SERVICE)
+    publish = (f"evt.v1.*.*.{service}.>", f"committed.{service}", *_FOR_EVERY_SERVICE)
     subjects = ", ".join(f'"{subject}"' for subject in publish)
     return _SERVICE_USER.substitute(service=service, password=password, publish=subjects)
 
