@@ -26,7 +26,7 @@ LEGAL = {
     S.CONTACTED: {S.SCREENING, S.ASSESSMENT},
     S.SCREENING: {S.ASSESSMENT, S.DECIDED},
     S.ASSESSMENT: {S.DECIDED},
-    S.DECIDED: {S.ADMITTED, S.WAITLISTED, S.REFERRED_OUT},
+    S.DECIDED: {S.ADMITTED, S.REFERRED_OUT},
     S.WAITLISTED: {S.ADMITTED, S.REFERRED_OUT},
     S.ADMITTED: {S.WAITLISTED},
     S.REFERRED_OUT: {S.DECIDED, S.WAITLISTED, S.ADMITTED},
@@ -221,7 +221,7 @@ def test_a_seat_takes_nobody_up_who_is_not_on_their_way_but_is_there_once_they_a
 
 
 def test_a_seat_changes_nothing_about_whoever_has_declined() -> None:
-    declined = STEPS["decline"](referrals.wait_for_seat(a_referral(status=S.DECIDED)), at=NOON)
+    declined = STEPS["decline"](referrals.wait_for_seat(a_referral(status=S.ADMITTED)), at=NOON)
     for waits in (True, False):
         assert referrals.follow_seat(declined, waits=waits) == declined
 
