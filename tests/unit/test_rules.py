@@ -293,6 +293,17 @@ def test_a_screening_says_what_risk_there_is_at_least_until_a_clinician_says_wha
     assert (found.known.get(RISK), RISK in found.may_be_worse) == (known, may_be_worse)
 
 
+@pytest.mark.parametrize(
+    ("screened", "stated", "known", "last"),
+    [("high", "none", "high", False), ("low", "moderate", "moderate", False), ("low", "high", "high", True)],
+)
+def test_while_a_flag_is_open_no_word_is_below_what_a_screening_has_shown(
+    screened: str, stated: str, known: str, last: bool
+) -> None:
+    found = with_record(some(risk=stated), {"c-ssrs-screener": screened}, age_group=None, flag_open=True)
+    assert (found.known[RISK], is_known(RISK, found)) == (known, last)
+
+
 def test_what_was_heard_counts_until_a_clinician_says_otherwise() -> None:
     heard = Facts({"supports": "some", "withdrawal_risk": "moderate"}, frozenset({"supports", "withdrawal_risk"}))
     found = with_record(Facts({"supports": "unsafe"}), {}, interviews=heard, age_group=None, flag_open=False)

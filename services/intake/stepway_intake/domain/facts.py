@@ -87,8 +87,9 @@ def with_record(
 ) -> Facts:
     """What a clinician has said, and what the record adds: bands by instrument, interviews, age, an open risk flag.
 
-    Of what a clinician says and what the record says the clinician's word counts. As long as nobody has taken a sign of
-    danger, no word on the risk but the worst is the last one. A band that no rule could name is left out.
+    Of what a clinician says and what the record says the clinician's word counts. As long as it is not on record what
+    was done about a sign of danger, no word on the risk but the worst is the last one, and none is below what a
+    screening has shown. A band that no rule could name is left out.
     """
     measured = {f"{_BAND}{instrument}": band for instrument, band in bands.items()}
     banded = {fact: band for fact, band in measured.items() if band in BANDS.get(fact, ())}
@@ -96,10 +97,16 @@ def with_record(
     heard = _with_screening(interviews, banded)
     of_age = {} if age_group is None else {AGE: age_group}
     not_the_last = flag_open and stated.known.get(RISK) != GRADES[-1]
+    at_least = _worst_risk(heard, stated) if flag_open else {}
     return Facts(
-        {**heard.known, **stated.known, **of_age, **banded},
+        {**heard.known, **stated.known, **at_least, **of_age, **banded},
         (heard.may_be_worse - stated.known.keys()) | ({RISK} if not_the_last else set()),
     )
+
+
+def _worst_risk(*said: Facts) -> Mapping[str, str | int]:
+    risks = [each.known[RISK] for each in said if RISK in each.known]
+    return {RISK: max(risks, key=GRADES.index)} if risks else {}
 
 
 def _with_screening(heard: Facts, banded: Mapping[str, str]) -> Facts:

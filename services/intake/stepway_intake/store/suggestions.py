@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ARRAY, Column, RowMapping, Text, Uuid, exists, func, select
+from sqlalchemy import ARRAY, Column, Integer, RowMapping, Text, Uuid, exists, func, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
@@ -18,6 +18,7 @@ from stepway_intake.domain.facts import Facts, age_group, with_record
 from stepway_intake.domain.interviews import facts_in
 from stepway_intake.domain.levels_of_care import LevelOfCare, Suggested
 from stepway_intake.domain.referrals import Referral
+from stepway_intake.domain.risk import Disposition
 from stepway_intake.domain.rules import Finding, Reason
 from stepway_intake.domain.sections import Form
 from stepway_intake.domain.suggestions import Suggestion
@@ -41,6 +42,7 @@ level_of_care_suggestion = records.records(
     Column("payer", Text),
     Column("suggested_to", Text),
     Column("suggested_at", TIME),
+    Column("flags", Integer),
 )
 
 
@@ -84,9 +86,17 @@ async def _has_open_flag(tx: Tx, patient_id: UUID) -> bool:
     flag = exists().where(
         risk_flag.c.site == tx.site.name,
         risk_flag.c.patient_id == patient_id,
-        risk_flag.c.acknowledged_at.is_(None),
+        risk_flag.c.disposition == Disposition.PENDING,
     )
     return bool((await tx.execute(select(flag))).scalar_one())
+
+
+async def flags_had(tx: Tx, referral: Referral) -> int:
+    """How many risk flags the patient has had, whatever became of them."""
+    flags = select(func.count()).where(
+        risk_flag.c.site == tx.site.name, risk_flag.c.patient_id == referral.patient.id
+    )
+    return int((await tx.execute(flags)).scalar_one())
 
 
 async def add_suggestion(tx: Tx, made: Suggestion) -> None:
@@ -105,6 +115,7 @@ async def add_suggestion(tx: Tx, made: Suggestion) -> None:
             payer=made.payer,
             suggested_to=made.suggested_to,
             suggested_at=made.suggested_at,
+            flags=made.flags,
         )
     )
 
@@ -130,7 +141,8 @@ async def newest_suggested(tx: Tx, referral: Referral) -> Suggested | None:
     row = (await tx.execute(newest)).mappings().first()
     if row is None:
         return None
-    return Suggested(row["id"], level_or_none(row["level"]), level_or_none(row["at_least"]), row["rule_set"])
+    levels = level_or_none(row["level"]), level_or_none(row["at_least"])
+    return Suggested(row["id"], *levels, row["rule_set"], overtaken=row["flags"] != await flags_had(tx, referral))
 
 
 def _suggestion(row: RowMapping) -> Suggestion:
@@ -144,6 +156,7 @@ def _suggestion(row: RowMapping) -> Suggestion:
         payer=row["payer"],
         suggested_to=row["suggested_to"],
         suggested_at=row["suggested_at"],
+        flags=row["flags"],
     )
 
 
