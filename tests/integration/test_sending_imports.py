@@ -17,6 +17,7 @@ from stepway_cli.importing.account import Account
 from stepway_cli.importing.entries import Entry, of_fhir, of_rows
 from stepway_cli.importing.patience import Desks
 from stepway_cli.importing.sending import CLINICIAN, FRONT_DESK, Sending
+from stepway_cli.times import Times
 from tests.bundles import a_bundle, a_patient, a_response
 from tests.network import NORTHSIDE, Network
 
@@ -46,7 +47,9 @@ def both(network: Network) -> dict[str, Peers]:
 async def test_a_row_that_intake_refuses_does_not_keep_the_others_out(network: Network) -> None:
     content = f"referral_id,D1,answered_at\n{uuid4()},1,2024-05-01\n,1,2024-05-01\n,1,2999-01-01\n"
     read = read_answers(content)
-    account = await sent(both(network), list(of_rows(NORTHSIDE, "a.csv", content.encode(), read, None)))
+    account = await sent(
+        both(network), list(of_rows(NORTHSIDE, "a.csv", content.encode(), read, Times(datetime.now(UTC))))
+    )
     assert {refused.reason for refused in account.refused} == {"REFERRAL_NOT_FOUND", "ANSWERED_IN_FUTURE"}
     assert {refused.place and refused.place.index for refused in account.refused} == {2, 4}
     assert (account.assessments.new, account.stopped) == (1, "")

@@ -1,9 +1,11 @@
 """`stepway import`: what others have sent."""
 
 import json
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
@@ -14,6 +16,7 @@ from stepway_cli.importing.account import Account
 from stepway_cli.importing.run import INTERRUPTED, Plan, import_fhir, import_rows
 from stepway_cli.moments import moment
 from stepway_cli.place import place
+from stepway_cli.times import Times
 
 app = typer.Typer(no_args_is_help=True, help="Take in what others have sent; the same record again changes nothing.")
 
@@ -23,9 +26,8 @@ Tables = Annotated[list[Path], typer.Argument(help="CSV files, one person a row.
 Source = Annotated[str, typer.Option(help="Who sends it, always the same name: by it a changed record is known.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, and say what would happen.")]
 Report = Annotated[Path | None, typer.Option(help="Write a JSON file of what became of every row; nothing private.")]
-Answered = Annotated[
-    datetime | None, typer.Option(parser=moment, metavar="TIME", help="When answers were given that do not say.")
-]
+Answered = Annotated[str, typer.Option(metavar="TIME", help="When answers were given that do not say.")]
+Zone = Annotated[str, typer.Option(help="Of times that name no zone, for example America/New_York.")]
 
 
 @app.command("referral")
@@ -39,7 +41,7 @@ def import_referral(
     run: Run = "up",
 ) -> None:
     """Import FHIR R4 referrals: Patient, ServiceRequest or none, RelatedPerson. Ends with 1 if anything is refused."""
-    plan = Plan(site, source, dry_run=dry_run, with_answers=False)
+    plan = Plan(site, Times(datetime.now(UTC)), source, dry_run, with_answers=False)
     _tell(import_fhir(plan, paths, place(run)), report, as_json)
 
 
@@ -48,14 +50,15 @@ def import_all(
     paths: Files,
     site: Site,
     source: Source = "",
-    answered: Answered = None,
+    answered: Answered = "",
+    zone: Zone = "",
     dry_run: DryRun = False,
     report: Report = None,
     as_json: AsJson = False,
     run: Run = "up",
 ) -> None:
     """Import FHIR R4 referrals with answers: QuestionnaireResponses and panels of Observations too."""
-    plan = Plan(site, source, answered, dry_run)
+    plan = Plan(site, _times(zone, answered), source, dry_run)
     _tell(import_fhir(plan, paths, place(run)), report, as_json)
 
 
@@ -63,14 +66,25 @@ def import_all(
 def import_answers(
     paths: Tables,
     site: Site,
-    answered: Answered = None,
+    answered: Answered = "",
+    zone: Zone = "",
     dry_run: DryRun = False,
     report: Report = None,
     as_json: AsJson = False,
     run: Run = "up",
 ) -> None:
     """Import answers from CSV; a row that names no referral_id becomes a nameless referral."""
-    _tell(import_rows(Plan(site, "", answered, dry_run), paths, place(run)), report, as_json)
+    plan = Plan(site, _times(zone, answered), dry_run=dry_run)
+    _tell(import_rows(plan, paths, place(run)), report, as_json)
+
+
+def _times(zone: str, answered: str) -> Times:
+    """Raises BadParameter."""
+    try:
+        times = Times(datetime.now(UTC), ZoneInfo(zone) if zone else None)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise typer.BadParameter("write an IANA time zone, for example America/New_York", param_hint="--zone") from None
+    return replace(times, otherwise=moment(answered, times.read)) if answered else times
 
 
 def _tell(account: Account, report: Path | None, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from stepway.intake.v1 import assessment_pb2
 from stepway_cli import instruments
 from stepway_cli.fhir.elements import Element
 from stepway_cli.findings import Note, Unusable
+from stepway_cli.times import Times
 from stepway_intake.instruments.definition import Definition
 
 LOINC = "http://loinc.org"
@@ -155,13 +156,13 @@ def _value(form: Definition, item: int, said: Said) -> int:
     return value
 
 
-def answered_at(element: Element, keys: Sequence[str], otherwise: datetime | None) -> datetime:
+def answered_at(element: Element, keys: Sequence[str], times: Times) -> datetime:
     """When the person answered. Raises Unusable ANSWERED_AT_MISSING: a guess could page somebody, or nobody."""
     for key in keys:
-        if at := element.moment(key):
+        if at := element.moment(key, times):
             return at
-    if otherwise:
-        return otherwise
+    if times.otherwise:
+        return times.otherwise
     raise Unusable("ANSWERED_AT_MISSING", f"give {keys[0]}, or --answered for all that have none")
 
 

@@ -5,7 +5,6 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -23,6 +22,7 @@ from stepway_cli.importing.entries import Entry, of_fhir, of_rows
 from stepway_cli.importing.patience import Desks
 from stepway_cli.importing.sending import CLINICIAN, FRONT_DESK, Sending
 from stepway_cli.place import Place as Where
+from stepway_cli.times import Times
 
 INTERRUPTED = "interrupted"
 
@@ -32,8 +32,8 @@ class Plan:
     """What is to be imported, where to, and how."""
 
     site: str
+    times: Times
     source: str = ""
-    answered: datetime | None = None
     dry_run: bool = False
     with_answers: bool = True
 
@@ -41,8 +41,8 @@ class Plan:
 def import_fhir(plan: Plan, paths: Iterable[Path], where: Where) -> Account:
     """Raises Unreadable."""
     wanted: Wanted = with_answers if plan.with_answers else referral_kinds
-    today = datetime.now(UTC).date()
-    reading = Reading(documents(paths), today=today, wanted=wanted, answered=plan.answered)
+    today = plan.times.now.date()
+    reading = Reading(documents(paths), today=today, wanted=wanted, times=plan.times)
     entries = (of_fhir(plan.site, plan.source, ready) for ready in reading.ready())
     account = _sent(plan, entries, len(reading.patients), where)
     account.read = reading.read
@@ -57,7 +57,7 @@ def import_rows(plan: Plan, paths: Iterable[Path], where: Where) -> Account:
     for path in paths:
         content = whole(path)
         read = read_answers(content)
-        entries += of_rows(plan.site, path.name, content, read, plan.answered)
+        entries += of_rows(plan.site, path.name, content, read, plan.times)
         if read.ignored_columns:
             message = f"columns left out: {', '.join(read.ignored_columns)}"
             notes.append(Note(path.name, message, place=Place(path.name)))
