@@ -55,7 +55,7 @@ class _Column:
     header: str
     instrument: assessment_pb2.Instrument
     item: int
-    values: tuple[int, ...]
+    values: frozenset[int]
 
 
 def read_answers(content: str | bytes) -> Answers:
@@ -149,7 +149,8 @@ def _by_code(header: list[str]) -> dict[str, tuple[Definition, Item]]:
 
 
 def _column(index: int, header: str, form: Definition, item: Item) -> _Column:
-    return _Column(index, header, instruments.in_contract(form), item.number, item.values)
+    values = instruments.takes(form.name, item.number)
+    return _Column(index, header, instruments.in_contract(form), item.number, values)
 
 
 def _cell(header: list[str], row: list[str], name: str) -> str:

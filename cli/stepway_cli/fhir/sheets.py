@@ -151,7 +151,7 @@ def _value(form: Definition, item: int, said: Said) -> int:
     if value is None:
         reason = "ANSWER_CODE_UNKNOWN" if said.answer_codes else "ANSWER_UNREADABLE"
         raise Unusable(reason, f"{said.path}: give an answer code of this instrument, or a whole number")
-    if value not in next(each.values for each in form.items if each.number == item):
+    if value not in instruments.takes(form.name, item):
         raise Unusable("ANSWER_OUT_OF_RANGE", f"{said.path}: give an answer that the item takes")
     return value
 

@@ -47,6 +47,7 @@ class Entry:
 def of_fhir(site: str, source: str, ready: Ready) -> Entry:
     referral = ReceiveReferralRequest()
     referral.CopyFrom(ready.request)
+    referral.import_content = identity.content(referral)
     resources = [each for each in (ready.patient, *ready.orders) if each]
     referral.import_id = identity.of_resources(site, source, resources)
     forms = tuple(_form(site, source, referral.import_id, filled) for filled in ready.filled)
@@ -111,4 +112,7 @@ def _answered_at(person: PersonAnswers, times: Times) -> datetime:
 
 def _answers(instrument: Instrument, answers: Mapping[int, int], at: datetime) -> RecordAssessmentRequest:
     in_order = [{"item": item, "value": value} for item, value in sorted(answers.items())]
-    return RecordAssessmentRequest(instrument=instrument, answers=in_order, answered_at=to_proto(at))
+    content = identity.content(RecordAssessmentRequest(instrument=instrument, answers=in_order))
+    return RecordAssessmentRequest(
+        instrument=instrument, answers=in_order, answered_at=to_proto(at), import_content=content
+    )

@@ -2,14 +2,15 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from stepway.intake.v1.assessment_pb2 import Instrument
 from stepway_cli.answers import read_answers
 from stepway_cli.caller import calling
 from stepway_cli.fhir.answered import with_answers
@@ -29,11 +30,12 @@ INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be imported, where to, and how."""
+    """What is to be imported, where to, and how; an instrument that is not in `versions` is in the site's version."""
 
     site: str
     times: Times
     source: str = ""
+    versions: Mapping[Instrument, str] = field(default_factory=dict)
     dry_run: bool = False
     with_answers: bool = True
 
@@ -74,11 +76,18 @@ def _sent(plan: Plan, entries: Iterable[Entry | Refused], total: int, where: Whe
         async with calling(where, plan.site, FRONT_DESK, CLINICIAN) as peers:
             desks = Desks(peers, plan.site)
             with _bar("would be taken" if plan.dry_run else "taken", total) as done, _stopping(desks):
-                await Sending(desks, account, done).all(entries)
+                await Sending(desks, account, done).all(_versioned(entries, plan.versions))
 
     if total:
         asyncio.run(send())
     return account
+
+
+def _versioned(entries: Iterable[Entry | Refused], versions: Mapping[Instrument, str]) -> Iterator[Entry | Refused]:
+    for entry in entries:
+        for form in entry.forms if isinstance(entry, Entry) else ():
+            form.request.version = versions.get(form.request.instrument, "")
+        yield entry
 
 
 @contextmanager

@@ -93,9 +93,7 @@ async def _has_open_flag(tx: Tx, patient_id: UUID) -> bool:
 
 async def flags_had(tx: Tx, referral: Referral) -> int:
     """How many risk flags the patient has had, whatever became of them."""
-    flags = select(func.count()).where(
-        risk_flag.c.site == tx.site.name, risk_flag.c.patient_id == referral.patient.id
-    )
+    flags = select(func.count()).where(risk_flag.c.site == tx.site.name, risk_flag.c.patient_id == referral.patient.id)
     return int((await tx.execute(flags)).scalar_one())
 
 
