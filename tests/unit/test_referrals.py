@@ -138,7 +138,8 @@ def test_what_has_ended_is_contacted_assigned_and_closed_no_more(status: Status)
     for step in ("reach", "try", "assign", "decline", "lose"):
         with pytest.raises(Conflict) as refused:
             STEPS[step](replace(over, attempts=1), at=NOON)
-        assert refused.value.reason == "REFERRAL_CLOSED"
+        admitted = status is S.ADMITTED and step in {"decline", "lose"}
+        assert refused.value.reason == ("ALREADY_ADMITTED" if admitted else "REFERRAL_CLOSED")
 
 
 def test_nobody_is_given_up_whom_nobody_has_tried_to_reach() -> None:

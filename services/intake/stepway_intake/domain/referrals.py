@@ -305,7 +305,9 @@ def _must_be_handed_off(referral: Referral) -> None:
 
 
 def close(referral: Referral, outcome: Status, *, reason: str) -> Referral:
-    """Declined, or unreachable. Raises Conflict (CONTACT_NOT_TRIED, REFERRAL_CLOSED)."""
+    """Declined, or unreachable. Raises Conflict (ALREADY_ADMITTED, CONTACT_NOT_TRIED, REFERRAL_CLOSED)."""
+    if referral.status is Status.ADMITTED:
+        raise Conflict("ALREADY_ADMITTED", "Whoever was admitted leaves by the end of their enrolment.")
     if outcome is Status.UNREACHABLE and not referral.attempts:
         raise Conflict("CONTACT_NOT_TRIED", "Try to reach the person first, and record it.")
     next_action = referral.next_action if outcome is Status.UNREACHABLE else None

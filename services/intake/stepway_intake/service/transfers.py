@@ -34,7 +34,7 @@ from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
 from stepway_intake import expiring, handing_over
 from stepway_intake.domain import admissions, transfers
-from stepway_intake.domain.admissions import Admission
+from stepway_intake.domain.admissions import Admission, Ending
 from stepway_intake.domain.consents import Expiry
 from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.transfers import Side, Transfer, sent
@@ -146,7 +146,7 @@ class TransferService:
         transfer, admission, referral = await self._lock_sent(tx, request.transfer_id, request.receiving_site)
         moved = transfers.close(transfer, Side.SENDING, at=tx.now)
         await save(tx, transfer, moved)
-        await keep_further(tx, admission, admissions.hand_over(admission, at=tx.now), referral)
+        await keep_further(tx, admission, admissions.end(admission, Ending.TRANSFERRED, at=tx.now), referral)
         await expiring.end_with(tx, referral.patient.id, Expiry.TRANSFER_CLOSED, happened_at=tx.now)
         return CloseTransferResponse(status=wire.status_word(moved.status))
 
