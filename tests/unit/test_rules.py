@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from stepway_intake.domain.authority import Ages
 from stepway_intake.domain.facts import (
     AGE,
     BANDS,
@@ -337,7 +338,14 @@ def test_the_same_questions_under_another_name_say_the_same() -> None:
 def test_somebody_is_of_age_from_the_birthday_on_and_where_the_date_is_too_vague_that_is_unknown(
     born: str, group: str | None
 ) -> None:
-    assert age_group(born, date(2026, 11, 25)) == group
+    assert age_group(born, Ages(), date(2026, 11, 25)) == group
+
+
+def test_the_law_of_the_site_says_when_somebody_is_of_age() -> None:
+    assert [age_group("2007-11-26", Ages(majority), date(2026, 11, 25)) for majority in (18, 19)] == [
+        "adult",
+        "adolescent",
+    ]
 
 
 def test_how_old_somebody_is_matters_only_where_the_hours_leave_it_open() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from stepway_intake.domain.authority import Ages, is_minor, reached
 from stepway_intake.instruments.catalogue import CURRENT
 from stepway_intake.instruments.definition import Definition, Risk
 
@@ -12,7 +13,6 @@ RISK = "risk"
 HOURS = "hours_needed"
 AGE = "age_group"
 AGES = ("adult", "adolescent")
-MAJORITY = 18
 _BAND = "band."
 
 STATED: Mapping[str, Sequence[str | int]] = {
@@ -117,15 +117,11 @@ def _with_screening(heard: Facts, banded: Mapping[str, str]) -> Facts:
     return Facts({**heard.known, RISK: category}, heard.may_be_worse | {RISK})
 
 
-def age_group(birth_date: str, today: date) -> str | None:
-    """Of somebody born on a FHIR date of which perhaps not all is known; nothing where it could be either."""
-    if not birth_date:
-        return None
-    year, *rest = (int(part) for part in birth_date.split("-"))
-    coming_of_age, day = (year + MAJORITY, *rest), (today.year, today.month, today.day)[: 1 + len(rest)]
-    if coming_of_age == day and len(rest) < 2:
-        return None
-    return AGES[0] if coming_of_age <= day else AGES[1]
+def age_group(birth_date: str, ages: Ages, today: date) -> str | None:
+    """By the law of the site, of somebody born on a FHIR date; nothing where it could be either."""
+    if reached(birth_date, ages.majority, today):
+        return AGES[0]
+    return AGES[1] if is_minor(birth_date, ages, today) else None
 
 
 def bands_in(facts: Facts) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from stepway_chassis import records
 from stepway_chassis.errors import NotFound
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
+from stepway_intake.domain.authority import ages_of
 from stepway_intake.domain.facts import Facts, age_group, with_record
 from stepway_intake.domain.interviews import facts_in
 from stepway_intake.domain.levels_of_care import LevelOfCare, Suggested
@@ -48,12 +49,12 @@ level_of_care_suggestion = records.records(
 
 async def facts_of(tx: Tx, referral: Referral, stated: Facts, *, fresh: timedelta) -> Facts:
     """What is stated, what the patient has answered and said that is not older than `fresh`, the age, an open flag."""
-    patient = referral.patient
+    patient, today = referral.patient, tx.now.astimezone(ZoneInfo(tx.site.zone)).date()
     return with_record(
         stated,
         await _bands(tx, patient.id, tx.now - fresh),
         interviews=facts_in(await _sections(tx, patient.id, tx.now - fresh)),
-        age_group=age_group(patient.person.birth_date, tx.now.astimezone(ZoneInfo(tx.site.zone)).date()),
+        age_group=age_group(patient.person.birth_date, ages_of(tx.site.settings), today),
         flag_open=await _has_open_flag(tx, patient.id),
     )
 
