@@ -27,6 +27,7 @@ from stepway.intake.v1.referral_service_pb2 import (
     ReferAgainResponse,
 )
 from stepway_chassis import outbox
+from stepway_chassis.call import Scope
 from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import DEFAULT_SIZE, page_of
@@ -126,7 +127,8 @@ class ReferralService:
     async def _get(self, tx: Tx, request: GetReferralRequest) -> GetReferralResponse:
         referral = await store.find_referral(tx, UUID(request.referral_id))
         tx.concerns(referral.patient.id)
-        return GetReferralResponse(referral=wire.referral(referral))
+        told = wire.own_referral if tx.scope is Scope.SELF else wire.referral
+        return GetReferralResponse(referral=told(referral))
 
     async def ListReferrals(self, request: ListReferralsRequest, _: object) -> ListReferralsResponse:
         return await self._database.query(request, self._list)

@@ -100,6 +100,14 @@ def referral(found: Referral) -> referral_pb2.Referral:
     )
 
 
+def own_referral(found: Referral) -> referral_pb2.Referral:
+    """As the person reads it whom it is about: without what others have said, and without who they are."""
+    told = referral(found)
+    for said in ("related_people", "reason", "sender", "closing_reason"):
+        told.ClearField(said)
+    return told
+
+
 def intake_times(found: Times) -> referral_service_pb2.GetIntakeTimesResponse:
     return referral_service_pb2.GetIntakeTimesResponse(
         referrals=found.referrals, first_contact=_waits(found.first_contact), admission=_waits(found.admission)
