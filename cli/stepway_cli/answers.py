@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from stepway.intake.v1 import assessment_pb2
 from stepway_chassis.ids import id_of
@@ -35,7 +34,7 @@ class PersonAnswers:
 
     row_number: int
     answers: dict[assessment_pb2.Instrument, dict[int, int]] = field(repr=False)
-    answered_at: datetime | None = None
+    answered_at: str = ""  # as it is written
     referral_id: str = ""
 
 
@@ -56,7 +55,7 @@ class _Column:
     header: str
     instrument: assessment_pb2.Instrument
     item: int
-    values: tuple[int, ...]
+    values: frozenset[int]
 
 
 def read_answers(content: str | bytes) -> Answers:
@@ -91,7 +90,7 @@ def _answers(text: str) -> Answers:
     for number, row in rows.items():
         try:
             answers = _row_answers(row, len(header), columns)
-            people.append(PersonAnswers(number, answers, _answered_at(header, row), _referral(header, row)))
+            people.append(PersonAnswers(number, answers, _cell(header, row, _ANSWERED), _referral(header, row)))
         except Unusable as problem:
             refused.append(problem.named(f"row {number}", Place("", number, "row")))
     return Answers(people, refused, _ignored(header, columns))
@@ -150,20 +149,12 @@ def _by_code(header: list[str]) -> dict[str, tuple[Definition, Item]]:
 
 
 def _column(index: int, header: str, form: Definition, item: Item) -> _Column:
-    return _Column(index, header, instruments.in_contract(form), item.number, item.values)
+    values = instruments.takes(form.name, item.number)
+    return _Column(index, header, instruments.in_contract(form), item.number, values)
 
 
 def _cell(header: list[str], row: list[str], name: str) -> str:
     return next((cell.strip() for head, cell in zip(header, row, strict=True) if head.lower() == name), "")
-
-
-def _answered_at(header: list[str], row: list[str]) -> datetime | None:
-    written = _cell(header, row, _ANSWERED)
-    try:
-        at = datetime.fromisoformat(written) if written else None
-        return at and (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise Unusable("TIME_MALFORMED", f"{_ANSWERED}: write a time such as 2026-11-24T09:30Z") from None
 
 
 def _referral(header: list[str], row: list[str]) -> str:

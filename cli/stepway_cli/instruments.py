@@ -1,10 +1,11 @@
 """The instruments of intake as other systems name them: by LOINC code, by panel, by item. Intake alone defines them."""
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import cast
 
 from stepway.intake.v1 import assessment_pb2
-from stepway_intake.instruments.catalogue import CURRENT
+from stepway_intake.instruments.catalogue import ALL, CURRENT
 from stepway_intake.instruments.definition import Definition
 
 PANELS = {each.panel_loinc: each for each in CURRENT.values() if each.panel_loinc}
@@ -28,6 +29,13 @@ def asked(codes: Iterable[str]) -> list[Definition]:
         left -= _ITEMS[best.name].keys()
         found.append(best)
     return found
+
+
+@cache
+def takes(instrument: str, number: int) -> frozenset[int]:
+    """What an item takes in any version of its instrument; intake knows which one a site uses."""
+    items = (item for each in ALL if each.name == instrument for item in each.items if item.number == number)
+    return frozenset(value for item in items for value in item.values)
 
 
 def in_contract(definition: Definition) -> assessment_pb2.Instrument:

@@ -124,6 +124,18 @@ def test_all_rows_of_a_table_of_answers_are_imported_and_scored_and_nobody_is_pa
     assert (again["referrals"]["new"], again["assessments"]["new"]) == (0, 0)
 
 
+def test_a_table_is_of_the_version_that_is_named(network: Network, tmp_path: Path) -> None:
+    header = ",".join(f"whodas-12.{item}" for item in range(1, 13))
+    (tmp_path / "answers.csv").write_text("\n".join([header, ",".join("5" * 12)]))
+    given = tmp_path / "answers.csv", "--answered", "2024-05-01"
+    (refused,) = imported(network, "answers", *given, ends_with=1)["refused"]
+    assert refused["reason"] == "ANSWER_OUT_OF_RANGE"
+    account = imported(network, "answers", *given, "--version", "whodas-12=1-to-5")
+    (id,) = account["taken"][0]["assessment_ids"]
+    scored = network.rows("intake", f"SELECT version, permille FROM assessment WHERE id = '{id}'")
+    assert scored == [{"version": "1-to-5", "permille": 1000}]
+
+
 def test_answers_without_a_time_are_refused_rather_than_guessed_at(network: Network, tmp_path: Path) -> None:
     (tmp_path / "answers.csv").write_text("D1,D9,answered_at\n1,2,\n1,2,2024-05-01T10:00Z\n")
     account = imported(network, "answers", tmp_path / "answers.csv", ends_with=1)

@@ -9,7 +9,13 @@ from uuid import uuid4
 import pytest
 from google.protobuf.message import Message
 
-from stepway.intake.v1.referral_service_pb2 import ListReferralsRequest, ListReferralsResponse
+from stepway.intake.v1.referral_service_pb2 import (
+    GetReferralRequest,
+    GetReferralResponse,
+    ListReferralsRequest,
+    ListReferralsResponse,
+    ReceiveReferralResponse,
+)
 from stepway.notifications.v1.message_service_pb2 import StopMessagesRequest
 from stepway_cli.place import KINDS
 from stepway_cli.services import SERVICES
@@ -290,6 +296,19 @@ def test_a_page_that_went_to_another_clinician_stays_open(network: Network, unta
     assert network.rows("notifications", f"SELECT acknowledged_by FROM escalation WHERE id = '{case.escalation}'") == [
         {"acknowledged_by": None}
     ]
+
+
+def test_a_patient_reads_nothing_that_others_have_said_of_them(network: Network) -> None:
+    kin = [{"family_name": "Vexmoor", "relationship": "AUNT", "contact_points": [{"phone": "+12125550177"}]}]
+    said = a_referral(sender="their aunt", reason="threatens his family", related_people=kin)
+    received = send(network, RECEIVE, said, token=network.token("desk", northside=["front_desk"]))
+    made = ReceiveReferralResponse.FromString(received.body).referral
+    own = network.token(made.patient_id, "patient", northside=["patient"])
+    asked = GetReferralRequest(referral_id=made.id)
+    answer = send(network, "stepway.intake.v1.ReferralService/GetReferral", asked, token=own)
+    told = GetReferralResponse.FromString(answer.body).referral
+    assert told.person == made.person
+    assert (told.sender, told.reason, list(told.related_people)) == ("", "", [])
 
 
 def test_of_two_roles_the_one_that_reaches_further_counts(network: Network, case: Case) -> None:

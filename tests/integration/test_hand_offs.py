@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from stepway.intake.v1 import hand_off_pb2, level_of_care_pb2
 from stepway.intake.v1 import hand_off_service_pb2 as hand_offs
+from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
 from stepway_chassis.errors import Refusal
 from stepway_chassis.times import to_proto
 from tests.calls import every_rpc, send
@@ -109,6 +110,13 @@ async def test_the_list_shows_what_is_due(at: At) -> None:
     due = await open_here(at, due_before=to_proto(now + timedelta(hours=2)))
     assert soon in due
     assert later not in due
+
+
+async def test_the_referral_is_due_when_the_hand_off_is(at: At) -> None:
+    referral, due_at = await a_decided_referral(at), to_proto(datetime.now(UTC) + timedelta(hours=2))
+    await started(at, referral, due_at=due_at)
+    request = GetReferralRequest(referral_id=referral)
+    assert (await at.call("intake", "ReferralService/GetReferral", request)).referral.due_at == due_at
 
 
 async def test_nobody_is_referred_on_before_a_clinician_has_decided(at: At) -> None:

@@ -17,6 +17,7 @@ from stepway.intake.v1.level_of_care_service_pb2 import (
     SuggestLevelOfCareRequest,
 )
 from stepway.intake.v1.level_of_care_suggestion_pb2 import AgeGroup, LevelOfCareFacts
+from stepway.intake.v1.risk_service_pb2 import AcknowledgeRiskFlagRequest, RecordDispositionRequest
 from stepway.intake.v1.workup_service_pb2 import SaveWorkupSectionRequest
 from stepway_chassis.errors import Conflict, InvalidInput, Refusal
 from stepway_chassis.times import to_proto
@@ -88,6 +89,11 @@ async def screened(
         gad_7 = phq_9(received.referral.id, [anxiety] * 7, instrument="INSTRUMENT_GAD_7", **changes)
         await at.call("intake", "AssessmentService/RecordAssessment", gad_7)
     return received.referral
+
+
+def a_screener(referral: str) -> RecordAssessmentRequest:
+    """Of somebody in danger: intent within the month."""
+    return phq_9(referral, [1, 1, 0, 1, 0, 0, 0], instrument="INSTRUMENT_C_SSRS_SCREENER")
 
 
 async def suggested(at: At, referral: str, *, payer: str = "", **facts: Any) -> Any:
@@ -189,10 +195,7 @@ async def test_what_a_workup_has_heard_counts_until_a_clinician_says_otherwise(a
 
 async def test_a_screening_says_what_risk_there_is_at_least(at: At) -> None:
     referral = await screened(at)
-    answers = [{"item": item, "value": int(item in (1, 2, 4))} for item in range(1, 8)]
-    asked = {"referral_id": referral.id, "instrument": "INSTRUMENT_C_SSRS_SCREENER", "answers": answers}
-    recording = RecordAssessmentRequest(request_id=str(uuid4()), **asked)
-    await at.call("intake", "AssessmentService/RecordAssessment", recording)
+    await at.call("intake", "AssessmentService/RecordAssessment", a_screener(referral.id))
     made = await suggested(at, referral.id, **{**WELL, "risk": "FACT_GRADE_UNSPECIFIED"})
     assert (level(made.level), level(made.at_least), made.risk_may_be_higher) == ("UNSPECIFIED", "INPATIENT", True)
 
@@ -213,6 +216,30 @@ async def test_while_a_risk_flag_is_open_no_word_on_the_risk_is_the_last(at: At)
     assert (list(made.missing), made.risk_may_be_higher) == (["risk"], True)
     made = await suggested(at, referral.id, **{**WELL, "risk": HIGH})
     assert (level(made.level), made.risk_may_be_higher) == ("INPATIENT", False)
+
+
+async def test_a_flag_is_open_until_it_is_on_record_what_was_done_and_not_when_somebody_has_taken_it(at: At) -> None:
+    referral = await screened(at)
+    flag = (await at.call("intake", "AssessmentService/RecordAssessment", a_screener(referral.id))).risk_flag_id
+    take = AcknowledgeRiskFlagRequest(request_id=str(uuid4()), risk_flag_id=flag)
+    await at.call("intake", "RiskService/AcknowledgeRiskFlag", take)
+    made = await suggested(at, referral.id, **WELL)
+    assert (level(made.level), level(made.at_least), made.risk_may_be_higher) == ("UNSPECIFIED", "INPATIENT", True)
+    assert await refused(decided(at, referral.id, "OUTPATIENT")) == "OVERRIDE_MISSING"
+    done = {"disposition": "RISK_DISPOSITION_NO_ACUTE_RISK", "note": "spoken with"}
+    dispose = RecordDispositionRequest(request_id=str(uuid4()), risk_flag_id=flag, **done)
+    await at.call("intake", "RiskService/RecordDisposition", dispose)
+    made = await suggested(at, referral.id, **WELL)
+    assert (level(made.level), made.risk_may_be_higher) == ("INTENSIVE_OUTPATIENT", False)
+
+
+async def test_a_suggestion_is_overtaken_by_a_flag_that_was_raised_since(at: At) -> None:
+    referral = await screened(at)
+    await suggested(at, referral.id, **WELL)
+    await at.call("intake", "AssessmentService/RecordAssessment", a_screener(referral.id))
+    assert await refused(decided(at, referral.id, "INTENSIVE_OUTPATIENT")) == "SUGGESTION_OUTDATED"
+    newer = await suggested(at, referral.id, **WELL)
+    assert (await decided(at, referral.id, "INPATIENT")).suggestion_id == newer.id
 
 
 async def test_a_payers_own_rules_count_for_its_patients_and_no_others(at: At) -> None:

@@ -93,7 +93,7 @@ class OneReferral(RuleBasedStateMachine):
     def receive(self) -> None:
         answer = send(self.network, f"{REFERRALS}/ReceiveReferral", a_referral(), token=self.token)
         self.referral = ReceiveReferralResponse.FromString(answer.body).referral
-        self.status, self.stood, self.tried, self.level = "RECEIVED", "", 0, ""
+        self.status, self.stood, self.missed, self.level = "RECEIVED", "", 0, ""
         self.moves, self.audit = list[str](), Counter[tuple[str, str]]()
 
     @rule(step=st.sampled_from(list(CALLS)))
@@ -115,7 +115,7 @@ class OneReferral(RuleBasedStateMachine):
             case "admit":
                 return (self.status, self.level) == ("DECIDED", "decide")
             case "lose":
-                return self.status in OPEN and self.tried > 0
+                return self.status in OPEN and self.missed > 0
             case "decline":
                 return self.status in OPEN
             case "reach" | "try" | "assign":
@@ -125,7 +125,7 @@ class OneReferral(RuleBasedStateMachine):
 
     def _went(self, step: str) -> None:
         before = self.status
-        self.tried += step in {"reach", "try"}
+        self.missed = self.missed + 1 if step == "try" else 0 if step == "reach" else self.missed
         self.level = step if step.startswith("decide") else self.level
         if step in {"decline", "lose"}:
             self.stood, self.status = self.status, "DECLINED" if step == "decline" else "UNREACHABLE"

@@ -16,12 +16,20 @@ from stepway_cli.findings import Refused
 from stepway_cli.importing.account import Account
 from stepway_cli.importing.entries import Entry, of_fhir, of_rows
 from stepway_cli.importing.patience import Desks
-from stepway_cli.importing.sending import CLINICIAN, FRONT_DESK, Sending
+from stepway_cli.importing.sending import CHANGED, CLINICIAN, FRONT_DESK, Sending
+from stepway_cli.times import Times
 from tests.bundles import a_bundle, a_patient, a_response
 from tests.network import NORTHSIDE, Network
 
 VALUES = [2, 2, 2, 2, 1, 1, 2, 0, 0]
 NOWHERE = "127.0.0.1:9"
+
+
+def read(*resources: dict[str, Any]) -> list[Entry]:
+    """Sent by a sender who has a name."""
+    content = json.dumps(a_bundle(*resources)).encode()
+    reading = Reading([("a.json", content)], today=datetime.now(UTC).date(), wanted=with_answers)
+    return [of_fhir(NORTHSIDE, "county", ready) for ready in reading.ready()]
 
 
 def people(number: int) -> list[Entry]:
@@ -46,10 +54,26 @@ def both(network: Network) -> dict[str, Peers]:
 async def test_a_row_that_intake_refuses_does_not_keep_the_others_out(network: Network) -> None:
     content = f"referral_id,D1,answered_at\n{uuid4()},1,2024-05-01\n,1,2024-05-01\n,1,2999-01-01\n"
     read = read_answers(content)
-    account = await sent(both(network), list(of_rows(NORTHSIDE, "a.csv", content.encode(), read, None)))
+    account = await sent(
+        both(network), list(of_rows(NORTHSIDE, "a.csv", content.encode(), read, Times(datetime.now(UTC))))
+    )
     assert {refused.reason for refused in account.refused} == {"REFERRAL_NOT_FOUND", "ANSWERED_IN_FUTURE"}
     assert {refused.place and refused.place.index for refused in account.refused} == {2, 4}
     assert (account.assessments.new, account.stopped) == (1, "")
+
+
+async def test_what_has_changed_at_a_known_sender_is_told_and_stays_as_it_was(network: Network) -> None:
+    name = f"p-{uuid4()}"
+    first = await sent(both(network), read(a_patient(name), a_response(name, VALUES)))
+    same = await sent(both(network), read(a_patient(name), a_response(name, VALUES)))
+    amended = a_response(name, [*VALUES[:8], 3], status="amended")
+    again = await sent(both(network), read(a_patient(name, gender="female"), amended))
+    assert (first.notes, same.notes) == ([], [])
+    assert [(note.place and note.place.kind, note.message) for note in again.notes] == [
+        ("Patient", CHANGED),
+        ("QuestionnaireResponse", CHANGED),
+    ]
+    assert again.taken == first.taken
 
 
 async def test_an_import_by_somebody_who_may_not_ends_at_once_and_refuses_no_row(network: Network) -> None:

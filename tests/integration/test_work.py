@@ -15,6 +15,7 @@ from stepway.intake.v1.referral_service_pb2 import (
     ListWorkRequest,
     RecordContactRequest,
 )
+from stepway.intake.v1.risk_service_pb2 import AcknowledgeRiskFlagRequest, RecordDispositionRequest
 from stepway_chassis import migrations
 from stepway_chassis.database import Database
 from stepway_chassis.errors import InvalidInput
@@ -22,9 +23,10 @@ from stepway_chassis.times import to_proto
 from stepway_cli.bring_up import migrations_of
 from stepway_intake.domain.referrals import Place
 from stepway_intake.store.referrals import work_at
-from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral
+from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
 
-REFERRALS = "stepway.intake.v1.ReferralService"
+INTAKE = "stepway.intake.v1"
+REFERRALS = f"{INTAKE}.ReferralService"
 BUSY = "site7"
 EACH_HAS, BUSY_HAS = 150, 5000
 PAGE = 51
@@ -83,6 +85,28 @@ async def test_a_page_goes_on_where_the_last_ended_though_that_has_been_done_mea
     asked.page_token = first.next_page_token
     second = await network.call(f"{REFERRALS}/ListWork", asked, role="front_desk")
     assert ([each.id for each in second.referrals], second.next_page_token) == (mine[2:], "")
+
+
+async def test_who_is_in_danger_is_marked_until_it_is_on_record_what_was_done(network: Network) -> None:
+    owner, (flagged, calm) = await owned(network, 2)
+    answered = phq_9(flagged, [0] * 8 + [1])
+    recorded = await network.call(f"{INTAKE}.AssessmentService/RecordAssessment", answered, role="clinician")
+    flag = {"risk_flag_id": recorded.risk_flag_id}
+
+    async def marked(role: str = "clinician") -> list[tuple[str, bool]]:
+        asked = ListWorkRequest(owner=owner, due_before=in_a_month())
+        listed = (await network.call(f"{REFERRALS}/ListWork", asked, role=role)).referrals
+        return sorted((each.id, each.HasField("flag_open_since")) for each in listed)
+
+    assert await marked() == sorted([(flagged, True), (calm, False)])
+    assert await marked("front_desk") == sorted([(flagged, False), (calm, False)])
+    take = AcknowledgeRiskFlagRequest(request_id=str(uuid4()), **flag)
+    await network.call(f"{INTAKE}.RiskService/AcknowledgeRiskFlag", take, role="clinician")
+    assert (flagged, True) in await marked()
+    done = {"disposition": "RISK_DISPOSITION_NO_ACUTE_RISK", "note": "spoken with"}
+    dispose = RecordDispositionRequest(request_id=str(uuid4()), **flag, **done)
+    await network.call(f"{INTAKE}.RiskService/RecordDisposition", dispose, role="clinician")
+    assert (flagged, False) in await marked()
 
 
 @pytest.mark.parametrize(

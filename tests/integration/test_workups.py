@@ -386,6 +386,14 @@ async def test_answers_in_loinc_are_scored_and_flagged_like_all_others(network: 
     assert (await a_flag(network, made.risk_flag_id)).assessment_id == made.assessment.id
 
 
+async def test_answers_in_loinc_are_of_the_version_that_is_named(network: Network) -> None:
+    items = [item.loinc for item in CURRENT["audit"].items if item.loinc]
+    made = await record_coded(network, dict.fromkeys(items, 0), panel_loinc="72110-0", version="alternate-bands")
+    assert made.assessment.score.version == "alternate-bands"
+    with pytest.raises(InvalidInput, match="INSTRUMENT_VERSION_UNKNOWN"):
+        await record_coded(network, dict.fromkeys(items, 0), panel_loinc="72110-0", version="tea")
+
+
 @pytest.mark.parametrize(
     ("coded", "panel", "reason"),
     [

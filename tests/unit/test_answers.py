@@ -63,6 +63,11 @@ def test_a_value_that_the_item_does_not_take_refuses_its_row_by_column(cell):
     assert refused.message.startswith("D2:")
 
 
+def test_a_value_that_another_version_of_the_instrument_takes_is_left_to_intake() -> None:
+    read = read_answers("whodas-12.1\n5\n6\n")
+    assert ([person.row_number for person in read.people], [each.name for each in read.refused]) == ([2], ["row 3"])
+
+
 def test_a_refused_value_is_not_repeated():
     assert "Somebody" not in repr(read_answers("D1,D2\n0,Somebody\n"))
 

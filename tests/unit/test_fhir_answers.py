@@ -13,6 +13,7 @@ from stepway.intake.v1.assessment_pb2 import INSTRUMENT_GAD_7, INSTRUMENT_PHQ_9
 from stepway_cli.fhir.answered import with_answers
 from stepway_cli.fhir.referrals import Reading, Ready
 from stepway_cli.fhir.sheets import Sheet
+from stepway_cli.times import Times
 from stepway_intake.instruments.catalogue import GAD_7
 from tests.bundles import (
     LOINC,
@@ -34,14 +35,14 @@ CANARY = "Zanzarrow"
 ORDINAL = "http://hl7.org/fhir/StructureDefinition/ordinalValue"
 
 
-def reading(*resources: Any, answered: datetime | None = None) -> tuple[Reading, list[Ready]]:
+def reading(*resources: Any, times: Times | None = None) -> tuple[Reading, list[Ready]]:
     content = json.dumps(a_bundle(*resources)).encode()
-    found = Reading([("a.json", content)], today=TODAY, wanted=with_answers, answered=answered)
+    found = Reading([("a.json", content)], today=TODAY, wanted=with_answers, times=times)
     return found, list(found.ready())
 
 
-def sheets(*resources: Any, answered: datetime | None = None) -> list[Sheet]:
-    found, (ready,) = reading(a_patient("p"), *resources, answered=answered)
+def sheets(*resources: Any, times: Times | None = None) -> list[Sheet]:
+    found, (ready,) = reading(a_patient("p"), *resources, times=times)
     assert found.refused == []
     return [filled.sheet for filled in ready.filled]
 
@@ -192,21 +193,22 @@ def test_answers_that_cannot_be_scored_are_refused_and_the_person_is_not(respons
 
 def test_an_answer_that_says_no_time_takes_the_one_that_is_given_for_all() -> None:
     at = datetime(2024, 5, 1, tzinfo=UTC)
-    (sheet,) = sheets(a_response("p", VALUES, authored=None), answered=at)
+    (sheet,) = sheets(a_response("p", VALUES, authored=None), times=Times(at, otherwise=at))
     assert sheet.answered_at == at
 
 
 @pytest.mark.parametrize(
     ("written", "read"),
     [
-        ("2026", datetime(2026, 1, 1, tzinfo=UTC)),
-        ("2026-03", datetime(2026, 3, 1, tzinfo=UTC)),
-        ("2026-03-04", datetime(2026, 3, 4, tzinfo=UTC)),
+        ("2025", datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("2026-03", datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC)),
+        ("2026-03-04", datetime(2026, 3, 4, 23, 59, 59, tzinfo=UTC)),
         ("2026-03-04T10:00:00-05:00", datetime(2026, 3, 4, 15, tzinfo=UTC)),
     ],
 )
 def test_a_time_may_be_as_coarse_as_a_year(written: str, read: datetime) -> None:
-    (sheet,) = sheets(a_response("p", VALUES, authored=written))
+    times = Times(datetime(2026, 11, 21, tzinfo=UTC), zone=UTC)
+    (sheet,) = sheets(a_response("p", VALUES, authored=written), times=times)
     assert sheet.answered_at == read
 
 

@@ -17,6 +17,7 @@ from stepway_cli.importing import telling
 from stepway_cli.importing.account import Account, Taken
 from stepway_cli.importing.documents import Unreadable, documents
 from stepway_cli.importing.entries import Entry, of_fhir, of_rows
+from stepway_cli.times import Times
 from tests.bundles import a_bundle, a_patient, a_response
 from tests.conftest import SOAK
 
@@ -78,13 +79,24 @@ def test_every_record_in_a_bundle_has_an_id_of_its_own() -> None:
 
 def rows(content: str, file: str = "a.csv") -> list[Entry | Refused]:
     at = datetime(2024, 5, 1, tzinfo=UTC)
-    return list(of_rows("northside", file, content.encode(), read_answers(content), at))
+    return list(of_rows("northside", file, content.encode(), read_answers(content), Times(at, otherwise=at)))
 
 
 def test_a_row_goes_by_its_place_in_a_file_of_this_content_whatever_it_is_called() -> None:
     first = [entry.import_ids for entry in rows("D1,A1\n0,0\n0,0\n") if isinstance(entry, Entry)]
     assert first == [entry.import_ids for entry in rows("D1,A1\n0,0\n0,0\n", "b.csv") if isinstance(entry, Entry)]
     assert len({id for ids in first for id in ids}) == 6
+
+
+def test_a_row_says_when_it_was_answered_as_finely_as_it_can() -> None:
+    entries = rows("D1,answered_at\n0,2024-04-03\n0,2024-04-03T10:00Z\n0,\n0,yesterday\n")
+    times = [entry.forms[0].request.answered_at.ToDatetime(UTC) for entry in entries if isinstance(entry, Entry)]
+    assert times == [
+        datetime(2024, 4, 4, 11, 59, 59, tzinfo=UTC),
+        datetime(2024, 4, 3, 10, tzinfo=UTC),
+        datetime(2024, 5, 1, tzinfo=UTC),
+    ]
+    assert [entry.reason for entry in entries if isinstance(entry, Refused)] == ["TIME_MALFORMED"]
 
 
 def test_a_row_that_is_refused_says_in_which_file_it_stands() -> None:

@@ -59,6 +59,16 @@ def test_the_examiners_word_is_the_last_on_what_was_examined(grade: str) -> None
         assert facts_in(order) == Facts({"withdrawal_risk": grade, "medical_instability": grade})
 
 
+@pytest.mark.parametrize("grade", GRADES)
+def test_what_somebody_says_of_their_use_takes_nothing_from_what_the_examiner_found(grade: str) -> None:
+    sections: dict[str, dict[str, Any]] = {
+        "medical_evaluation": {"withdrawal_risk": f"CLINICAL_RISK_{grade.upper()}"},
+        "substance_use": {"none": True},
+    }
+    for order in (sections, dict(reversed(sections.items()))):
+        assert facts_in(order) == Facts({"withdrawal_risk": grade})
+
+
 def test_every_word_of_the_contract_that_is_read_is_one_of_the_scale() -> None:
     told = [name for name in contract.Support.DESCRIPTOR.values_by_name if name != "SUPPORT_UNSPECIFIED"]
     heard = [facts_in({"supports": {"at_home": each, "safe_at_home": "TOLD_YES"}}) for each in told]

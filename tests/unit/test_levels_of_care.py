@@ -1,5 +1,6 @@
 """A clinician's decision on a level of care: beside a suggestion, against it, and with what a licensed tool said."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -94,6 +95,13 @@ def test_without_a_suggestion_a_clinician_decides_alone_and_overrides_nothing() 
 @pytest.mark.parametrize("newest", [None, suggested()])
 def test_whoever_has_seen_another_suggestion_than_the_newest_has_to_look_again(newest: Suggested | None) -> None:
     assert reason(suggested=newest, seen=OLDER) == "SUGGESTION_OUTDATED"
+
+
+@pytest.mark.parametrize("seen", [None, SUGGESTION])
+def test_nobody_decides_on_a_suggestion_that_a_sign_of_danger_has_overtaken(seen: UUID | None) -> None:
+    overtaken = replace(suggested(), overtaken=True)
+    assert reason(suggested=overtaken, seen=seen) == "SUGGESTION_OUTDATED"
+    assert reason(HOME, suggested=overtaken, override=AGAINST) == "SUGGESTION_OUTDATED"
 
 
 def test_a_decision_that_was_made_is_told_before_anything_else() -> None:

@@ -183,6 +183,24 @@ def test_the_record_that_stays_is_completed_and_nothing_that_it_says_is_replaced
     assert (merged.merged, merged.into, merged.at) == (goes.id, stays.id, NOON)
 
 
+@pytest.mark.parametrize(
+    ("field", "values", "stays"),
+    [
+        ("gender", ("ADMINISTRATIVE_GENDER_UNSPECIFIED", "ADMINISTRATIVE_GENDER_FEMALE"), 1),
+        ("gender", ("ADMINISTRATIVE_GENDER_UNKNOWN", "ADMINISTRATIVE_GENDER_FEMALE"), 1),
+        ("gender", ("ADMINISTRATIVE_GENDER_UNKNOWN", "ADMINISTRATIVE_GENDER_UNSPECIFIED"), 0),
+        ("gender", ("ADMINISTRATIVE_GENDER_OTHER", "ADMINISTRATIVE_GENDER_FEMALE"), 0),
+        ("birth_date", ("1980", "1980-05-03"), 1),
+        ("birth_date", ("1980-05-03", "1980"), 0),
+        ("birth_date", ("1981", "1980-05-03"), 0),
+    ],
+)
+def test_what_is_said_more_exactly_is_taken_over(field: str, values: tuple[str, str], stays: int) -> None:
+    one, other = (a_patient(number, a_person(**{field: value})) for number, value in enumerate(values, start=1))
+    kept, _, _ = merge(one, other, both_admitted=False, at=NOON)
+    assert getattr(kept.person, field) == values[stays]
+
+
 @given(st.lists(st.sampled_from(list(Label)), min_size=2, max_size=2))
 def test_the_higher_label_stays(labels: list[Label]) -> None:
     kept, _, _ = merge(a_patient(1, label=labels[0]), a_patient(2, label=labels[1]), both_admitted=False, at=NOON)

@@ -1,6 +1,6 @@
 """Where a referral can go from where, what is due by then, and that nothing else ever happens to one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -50,9 +50,9 @@ STEPS: dict[str, Callable[..., Referral]] = {
     "admit": referrals.admit,
     "wait": lambda referral, at: referrals.wait_for_seat(referral),
     "sit": lambda referral, at: referrals.take_seat(referral),
-    "refer out": lambda referral, at: referrals.refer_out(referral),
+    "refer out": lambda referral, at: referrals.refer_out(referral, due_at=at + 2 * HOUR),
     "hand off": lambda referral, at: referrals.confirm_hand_off(referral),
-    "come to nothing": lambda referral, at: referrals.end_hand_off(referral),
+    "come to nothing": lambda referral, at: referrals.end_hand_off(referral, offered=False),
     "a seat": lambda referral, at: referrals.follow_seat(referral, waits=False),
     "no seat": lambda referral, at: referrals.follow_seat(referral, waits=True),
     "decline": lambda referral, at: referrals.close(referral, S.DECLINED, reason="no"),
@@ -119,7 +119,7 @@ def test_every_state_is_in_the_table_and_every_way_of_it_can_be_gone() -> None:
     for status in S:
         for stood in STOOD.get(status, {None}):
             for step in STEPS.values():
-                gone |= went(a_referral(status=status, stood=stood, attempts=1, next_action=TO_DO.get(status)), step)
+                gone |= went(a_referral(status=status, stood=stood, missed=1, next_action=TO_DO.get(status)), step)
     legal = {(before, after) for before, ways in LEGAL.items() for after in ways}
     assert gone == legal | {(before, after) for before in OPEN for after in ENDS}
 
@@ -137,20 +137,27 @@ def test_what_has_ended_is_contacted_assigned_and_closed_no_more(status: Status)
     over = a_referral(status=status, next_action=None)
     for step in ("reach", "try", "assign", "decline", "lose"):
         with pytest.raises(Conflict) as refused:
-            STEPS[step](replace(over, attempts=1), at=NOON)
+            STEPS[step](replace(over, missed=1), at=NOON)
         admitted = status is S.ADMITTED and step in {"decline", "lose"}
         assert refused.value.reason == ("ALREADY_ADMITTED" if admitted else "REFERRAL_CLOSED")
 
 
-def test_nobody_is_given_up_whom_nobody_has_tried_to_reach() -> None:
+@pytest.mark.parametrize("steps", [(), ("reach",), ("try", "reach")])
+def test_nobody_is_given_up_before_somebody_has_tried_in_vain_since_they_were_reached(
+    steps: Sequence[str],
+) -> None:
+    referral = a_referral()
+    for step in steps:
+        referral = STEPS[step](referral, at=NOON)
     with pytest.raises(Conflict) as refused:
-        STEPS["lose"](a_referral(), at=NOON)
+        STEPS["lose"](referral, at=NOON)
     assert refused.value.reason == "CONTACT_NOT_TRIED"
+    assert STEPS["lose"](STEPS["try"](referral, at=NOON), at=NOON).status is S.UNREACHABLE
 
 
 @pytest.mark.parametrize("offered", [True, False])
 def test_whoever_calls_back_is_taken_up_where_they_stood_with_what_was_to_be_done(offered: bool) -> None:
-    decided = referrals.decide(a_referral(status=S.SCREENING, attempts=2), offered=offered)
+    decided = referrals.decide(a_referral(status=S.SCREENING, missed=2), offered=offered)
     lost = referrals.close(decided, S.UNREACHABLE, reason="no answer")
     assert referrals.settle(decided, lost, PACE, at=NOON)[0].due_at is None
     back = referrals.contact(lost, reached=True, at=NOON + HOUR)
@@ -159,7 +166,7 @@ def test_whoever_calls_back_is_taken_up_where_they_stood_with_what_was_to_be_don
 
 
 def test_whoever_was_given_up_before_a_first_contact_and_calls_is_contacted() -> None:
-    lost = referrals.close(a_referral(attempts=1), S.UNREACHABLE, reason="no answer")
+    lost = referrals.close(a_referral(missed=1), S.UNREACHABLE, reason="no answer")
     assert referrals.contact(lost, reached=True, at=NOON).status is S.CONTACTED
     assert referrals.contact(lost, reached=False, at=NOON).status is S.UNREACHABLE
 
@@ -210,10 +217,10 @@ def test_an_admission_keeps_its_time_while_its_seat_comes_and_goes() -> None:
 
 @pytest.mark.parametrize("status", sorted({S.UNREACHABLE, S.REFERRED_OUT}))
 def test_a_seat_takes_nobody_up_who_is_not_on_their_way_but_is_there_once_they_are(status: Status) -> None:
-    left = {S.UNREACHABLE: partial(STEPS["lose"], at=NOON), S.REFERRED_OUT: referrals.refer_out}[status]
+    leave = {S.UNREACHABLE: "lose", S.REFERRED_OUT: "refer out"}[status]
     back = {S.UNREACHABLE: "reach", S.REFERRED_OUT: "come to nothing"}[status]
-    admitted = referrals.admit(a_referral(status=S.DECIDED, attempts=1), at=NOON)
-    away = left(referrals.follow_seat(admitted, waits=True))
+    admitted = referrals.admit(a_referral(status=S.DECIDED, missed=1), at=NOON)
+    away = STEPS[leave](referrals.follow_seat(admitted, waits=True), at=NOON)
     assert STEPS[back](away, at=NOON).status is S.WAITLISTED
     seated = referrals.follow_seat(away, waits=False)
     assert seated.status is status
@@ -228,22 +235,28 @@ def test_a_seat_changes_nothing_about_whoever_has_declined() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stood", "next_action"), [(S.DECIDED, Action.REFER_OUT), (S.WAITLISTED, Action.KEEP_IN_TOUCH)]
+    ("stood", "offered", "next_action"),
+    [
+        (S.DECIDED, False, Action.REFER_OUT),
+        (S.DECIDED, True, Action.ADMIT),
+        (S.WAITLISTED, True, Action.KEEP_IN_TOUCH),
+    ],
 )
-def test_whom_no_provider_takes_is_where_they_stood(stood: Status, next_action: Action) -> None:
-    back = referrals.end_hand_off(referrals.refer_out(a_referral(status=stood)))
+def test_whom_no_provider_takes_is_where_they_stood(stood: Status, offered: bool, next_action: Action) -> None:
+    back = referrals.end_hand_off(STEPS["refer out"](a_referral(status=stood), at=NOON), offered=offered)
     assert (back.status, back.next_action, back.stood) == (stood, next_action, None)
 
 
 def test_nobody_is_referred_out_before_a_clinician_has_decided() -> None:
     with pytest.raises(Conflict) as refused:
-        referrals.refer_out(a_referral())
+        STEPS["refer out"](a_referral(), at=NOON)
     assert refused.value.reason == "LEVEL_OF_CARE_UNDECIDED"
 
 
 def test_a_provider_says_once_that_somebody_has_come() -> None:
-    out = referrals.refer_out(a_referral(status=S.DECIDED))
+    out = STEPS["refer out"](a_referral(status=S.DECIDED), at=NOON)
     assert (out.status, out.next_action) == (S.REFERRED_OUT, Action.CONFIRM_HAND_OFF)
+    assert referrals.settle(a_referral(status=S.DECIDED), out, PACE, at=NOON)[0].due_at == NOON + 2 * HOUR
     come = referrals.confirm_hand_off(out)
     assert come.next_action is None
     with pytest.raises(Conflict) as refused:
@@ -254,7 +267,7 @@ def test_a_provider_says_once_that_somebody_has_come() -> None:
 def test_a_site_sets_its_own_pace() -> None:
     pace = referrals.pace_of({"referral_due_hours": {"contact": 4}})
     assert pace == PACE | {Action.CONTACT: timedelta(hours=4)}
-    assert set(PACE) == set(DUE_HOURS) == set(Action)
+    assert set(PACE) == set(DUE_HOURS) == set(Action) - {Action.CONFIRM_HAND_OFF}
 
 
 @pytest.mark.parametrize(
@@ -262,7 +275,7 @@ def test_a_site_sets_its_own_pace() -> None:
     [
         *([], 24, "24", None),
         *({"contact": 0}, {"contact": 1.5}, {"contact": True}, {"contact": "4"}),
-        *({"contact": LONGEST_DUE_HOURS + 1}, {"call": 4}, {1: 4}),
+        *({"contact": LONGEST_DUE_HOURS + 1}, {"call": 4}, {"confirm_hand_off": 4}, {1: 4}),
     ],
 )
 def test_a_pace_that_is_none_is_refused_by_name(hours: object) -> None:

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from stepway_intake.domain.authority import Ages
 from stepway_intake.domain.facts import (
     AGE,
     BANDS,
@@ -293,6 +294,17 @@ def test_a_screening_says_what_risk_there_is_at_least_until_a_clinician_says_wha
     assert (found.known.get(RISK), RISK in found.may_be_worse) == (known, may_be_worse)
 
 
+@pytest.mark.parametrize(
+    ("screened", "stated", "known", "last"),
+    [("high", "none", "high", False), ("low", "moderate", "moderate", False), ("low", "high", "high", True)],
+)
+def test_while_a_flag_is_open_no_word_is_below_what_a_screening_has_shown(
+    screened: str, stated: str, known: str, last: bool
+) -> None:
+    found = with_record(some(risk=stated), {"c-ssrs-screener": screened}, age_group=None, flag_open=True)
+    assert (found.known[RISK], is_known(RISK, found)) == (known, last)
+
+
 def test_what_was_heard_counts_until_a_clinician_says_otherwise() -> None:
     heard = Facts({"supports": "some", "withdrawal_risk": "moderate"}, frozenset({"supports", "withdrawal_risk"}))
     found = with_record(Facts({"supports": "unsafe"}), {}, interviews=heard, age_group=None, flag_open=False)
@@ -326,7 +338,14 @@ def test_the_same_questions_under_another_name_say_the_same() -> None:
 def test_somebody_is_of_age_from_the_birthday_on_and_where_the_date_is_too_vague_that_is_unknown(
     born: str, group: str | None
 ) -> None:
-    assert age_group(born, date(2026, 11, 25)) == group
+    assert age_group(born, Ages(), date(2026, 11, 25)) == group
+
+
+def test_the_law_of_the_site_says_when_somebody_is_of_age() -> None:
+    assert [age_group("2007-11-26", Ages(majority), date(2026, 11, 25)) for majority in (18, 19)] == [
+        "adult",
+        "adolescent",
+    ]
 
 
 def test_how_old_somebody_is_matters_only_where_the_hours_leave_it_open() -> None:

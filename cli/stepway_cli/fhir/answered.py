@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from stepway_cli import instruments
 from stepway_cli.fhir import panels, responses
@@ -13,6 +12,7 @@ from stepway_cli.fhir.parsing import JsonObject
 from stepway_cli.fhir.sheets import Sheet
 from stepway_cli.fhir.shelf import Shelf
 from stepway_cli.findings import Note, Refused, Unusable
+from stepway_cli.times import Times
 
 ANSWER_KINDS = ("QuestionnaireResponse", "Observation")
 
@@ -37,7 +37,7 @@ class Answered:
     """Questionnaires, and which Observation is part of which panel."""
 
     shelf: Shelf
-    otherwise: datetime | None  # when whatever has no time was answered
+    times: Times
     forms: dict[str, Form] = field(default_factory=dict)
     members_of: dict[Resource, list[Resource]] = field(default_factory=dict)
 
@@ -67,8 +67,8 @@ class Answered:
         """Raises Unusable."""
         element = element_of(source)
         if source.kind == "QuestionnaireResponse":
-            return responses.read(element, self._form, self.otherwise, notes)
-        return panels.read(element, lambda reference: self._member(source, reference), self.otherwise, notes)
+            return responses.read(element, self._form, self.times, notes)
+        return panels.read(element, lambda reference: self._member(source, reference), self.times, notes)
 
     def _form(self, canonical: str) -> Form:
         return self.forms.get(canonical.partition("|")[0], NOTHING_KNOWN)

@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 from stepway_cli.findings import Unusable
+from stepway_cli.times import Times
 
 # FHIR: a string has no character below U+0020 except tab, line feed and carriage return.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -50,16 +51,15 @@ class Element:
             return value
         raise malformed(self.at(key), "a number")
 
-    def moment(self, key: str) -> datetime | None:
-        """A FHIR dateTime or instant; one without a time, or without a zone, begins at midnight UTC or is in UTC."""
+    def moment(self, key: str, times: Times) -> datetime | None:
+        """A FHIR dateTime or instant."""
         written = self.text(key)
         if not written:
             return None
         try:
             if not _DATE_TIME.fullmatch(written):
                 raise ValueError
-            at = datetime.fromisoformat(written if len(written) > 7 else f"{written}-01-01"[:10])
-            return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+            return times.read(written)
         except (ValueError, OverflowError):
             raise malformed(self.at(key), "a FHIR date and time that exists") from None
 

@@ -1,7 +1,6 @@
 """From a panel of FHIR Observations, as members or as components, to a sheet of answers."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 
 from stepway_cli import instruments
 from stepway_cli.fhir import sheets
@@ -9,6 +8,7 @@ from stepway_cli.fhir.elements import Element
 from stepway_cli.fhir.parsing import JsonObject
 from stepway_cli.fhir.sheets import Said, Sheet
 from stepway_cli.findings import Note, Unusable
+from stepway_cli.times import Times
 
 _TAKEN = ("final", "amended", "corrected")
 _SURVEY = "survey"
@@ -35,9 +35,7 @@ def is_panel(observation: Element) -> bool:
     return has_parts or bool(set(instruments.PANELS) & set(codes_of(observation)))
 
 
-def read(
-    panel: Element, member_of: Callable[[Element], Element], otherwise: datetime | None, notes: list[Note]
-) -> list[Sheet]:
+def read(panel: Element, member_of: Callable[[Element], Element], times: Times, notes: list[Note]) -> list[Sheet]:
     """What was answered in it; `member_of` finds the Observation that a reference means. Raises Unusable."""
     sheets.must_be(panel, "status", _TAKEN, "OBSERVATION_NOT_FINAL")
     said = [*_components(panel), *_members(panel, member_of)]
@@ -45,7 +43,7 @@ def read(
     forms = whole[:1] or instruments.asked({each.code for each in said})
     if not forms:
         raise sheets.unknown("its members are")
-    at = sheets.answered_at(panel, ("effectiveDateTime", "effectiveInstant", "issued"), otherwise)
+    at = sheets.answered_at(panel, ("effectiveDateTime", "effectiveInstant", "issued"), times)
     return sheets.sheets(panel.name, said, forms, at, notes)
 
 

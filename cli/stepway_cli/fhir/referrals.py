@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 
 from stepway.intake.v1 import referral_pb2, referral_service_pb2
 from stepway_cli.fhir import orders, people
@@ -12,6 +12,7 @@ from stepway_cli.fhir.files import Resource, Wanted, referral_kinds, resources_i
 from stepway_cli.fhir.parsing import Content
 from stepway_cli.fhir.shelf import Leftovers, Shelf
 from stepway_cli.findings import Note, Place, Refused, Unusable
+from stepway_cli.times import Times
 
 MOST_RELATED_PEOPLE = 20
 _ANY_REQUEST_ID = "00000000-0000-4000-8000-000000000000"  # the contract asks for one; the caller sets its own
@@ -63,15 +64,15 @@ class Reading:
         *,
         today: date,
         wanted: Wanted = referral_kinds,
-        answered: datetime | None = None,
+        times: Times | None = None,
     ) -> None:
-        """`answered` is when whatever says no time of its own was answered."""
+        """`times` reads when something was answered; without it, as at the end of `today`."""
         self.refused: list[Refused] = []
         self.notes: list[Note] = []
         self.read = 0
         self._today = today
         self._shelf = Shelf()
-        self._answered = Answered(self._shelf, answered)
+        self._answered = Answered(self._shelf, times or Times(datetime.combine(today, time.max, UTC)))
         self._belonging: dict[Resource, list[Resource]] = defaultdict(list)  # by patient
         self._turned_away: set[Resource] = set()  # patients for whom an order was refused
         self._shelve(documents, wanted)

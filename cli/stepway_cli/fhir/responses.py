@@ -1,7 +1,6 @@
 """From a FHIR QuestionnaireResponse to sheets of answers."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 
 from stepway_cli import instruments
 from stepway_cli.fhir import sheets
@@ -9,18 +8,17 @@ from stepway_cli.fhir.elements import Element
 from stepway_cli.fhir.forms import Form, code_of, instrument_of
 from stepway_cli.fhir.sheets import Said, Sheet
 from stepway_cli.findings import Note
+from stepway_cli.times import Times
 
 _TAKEN = ("completed", "amended")
 
 
-def read(
-    response: Element, form_of: Callable[[str], Form], otherwise: datetime | None, notes: list[Note]
-) -> list[Sheet]:
+def read(response: Element, form_of: Callable[[str], Form], times: Times, notes: list[Note]) -> list[Sheet]:
     """Every instrument that was answered in it. Raises Unusable.
 
     An item goes by the LOINC code that its Questionnaire gives it, else by its linkId: a LOINC code, or the number on
     the form of an instrument that the questionnaire is as a whole. `form_of` finds a Questionnaire by its canonical
-    address; `otherwise` is when the person answered where the response does not say.
+    address; `times` reads when the person answered, also where the response does not say.
     """
     sheets.must_be(response, "status", _TAKEN, "RESPONSE_NOT_COMPLETED")
     canonical = response.text("questionnaire")
@@ -30,7 +28,7 @@ def read(
     forms = [whole] if whole else instruments.asked({each.code for each in said})
     if not forms:
         raise sheets.unknown("its items are")
-    at = sheets.answered_at(response, ("authored",), otherwise)
+    at = sheets.answered_at(response, ("authored",), times)
     return sheets.sheets(response.name, said, forms, at, notes)
 
 

@@ -9,6 +9,7 @@ from stepway.intake.v1 import assessment_pb2
 from stepway_cli import instruments
 from stepway_cli.fhir.elements import Element
 from stepway_cli.findings import Note, Unusable
+from stepway_cli.times import Times
 from stepway_intake.instruments.definition import Definition
 
 LOINC = "http://loinc.org"
@@ -150,18 +151,18 @@ def _value(form: Definition, item: int, said: Said) -> int:
     if value is None:
         reason = "ANSWER_CODE_UNKNOWN" if said.answer_codes else "ANSWER_UNREADABLE"
         raise Unusable(reason, f"{said.path}: give an answer code of this instrument, or a whole number")
-    if value not in next(each.values for each in form.items if each.number == item):
+    if value not in instruments.takes(form.name, item):
         raise Unusable("ANSWER_OUT_OF_RANGE", f"{said.path}: give an answer that the item takes")
     return value
 
 
-def answered_at(element: Element, keys: Sequence[str], otherwise: datetime | None) -> datetime:
+def answered_at(element: Element, keys: Sequence[str], times: Times) -> datetime:
     """When the person answered. Raises Unusable ANSWERED_AT_MISSING: a guess could page somebody, or nobody."""
     for key in keys:
-        if at := element.moment(key):
+        if at := element.moment(key, times):
             return at
-    if otherwise:
-        return otherwise
+    if times.otherwise:
+        return times.otherwise
     raise Unusable("ANSWERED_AT_MISSING", f"give {keys[0]}, or --answered for all that have none")
 
 

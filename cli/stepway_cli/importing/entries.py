@@ -15,6 +15,7 @@ from stepway_cli.fhir.answered import Filled
 from stepway_cli.fhir.referrals import Ready
 from stepway_cli.findings import Place, Refused, Unusable
 from stepway_cli.importing import identity
+from stepway_cli.times import Times
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Entry:
 def of_fhir(site: str, source: str, ready: Ready) -> Entry:
     referral = ReceiveReferralRequest()
     referral.CopyFrom(ready.request)
+    referral.import_content = identity.content(referral)
     resources = [each for each in (ready.patient, *ready.orders) if each]
     referral.import_id = identity.of_resources(site, source, resources)
     forms = tuple(_form(site, source, referral.import_id, filled) for filled in ready.filled)
@@ -61,9 +63,7 @@ def _form(site: str, source: str, person: str, filled: Filled) -> Form:
     return Form(sheet.name, filled.source.place, request, sheet.stated_total)
 
 
-def of_rows(
-    site: str, file: str, content: bytes, read: Answers, otherwise: datetime | None
-) -> Iterator[Entry | Refused]:
+def of_rows(site: str, file: str, content: bytes, read: Answers, times: Times) -> Iterator[Entry | Refused]:
     """A row is its place in its file: a file that has changed is another file, row for row.
 
     One that names no referral becomes a nameless one.
@@ -73,7 +73,7 @@ def of_rows(
     for person in read.people:
         place = Place(file, person.row_number, "row")
         try:
-            yield _row(site, digest, person, place, otherwise)
+            yield _row(site, digest, person, place, times)
         except Unusable as problem:
             yield problem.named(f"{file} row {person.row_number}", place)
 
@@ -82,11 +82,8 @@ def _in(file: str, place: Place | None) -> Place:
     return replace(place, file=file) if place else Place(file)
 
 
-def _row(site: str, digest: str, person: PersonAnswers, place: Place, otherwise: datetime | None) -> Entry:
-    at = person.answered_at or otherwise
-    if at is None:
-        message = "give a column answered_at, or --answered: a guess could page somebody, or nobody"
-        raise Unusable("ANSWERED_AT_MISSING", message)
+def _row(site: str, digest: str, person: PersonAnswers, place: Place, times: Times) -> Entry:
+    at = _answered_at(person, times)
     name = f"{place.file} row {person.row_number}"
     forms = []
     for instrument, answers in person.answers.items():
@@ -100,6 +97,22 @@ def _row(site: str, digest: str, person: PersonAnswers, place: Place, otherwise:
     return Entry(name, place, referral, forms=tuple(forms))
 
 
+def _answered_at(person: PersonAnswers, times: Times) -> datetime:
+    """Raises Unusable."""
+    if not person.answered_at:
+        if times.otherwise:
+            return times.otherwise
+        message = "give a column answered_at, or --answered: a guess could page somebody, or nobody"
+        raise Unusable("ANSWERED_AT_MISSING", message)
+    try:
+        return times.read(person.answered_at)
+    except (ValueError, OverflowError):
+        raise Unusable("TIME_MALFORMED", "answered_at: write a time such as 2026-11-24T09:30Z") from None
+
+
 def _answers(instrument: Instrument, answers: Mapping[int, int], at: datetime) -> RecordAssessmentRequest:
     in_order = [{"item": item, "value": value} for item, value in sorted(answers.items())]
-    return RecordAssessmentRequest(instrument=instrument, answers=in_order, answered_at=to_proto(at))
+    content = identity.content(RecordAssessmentRequest(instrument=instrument, answers=in_order))
+    return RecordAssessmentRequest(
+        instrument=instrument, answers=in_order, answered_at=to_proto(at), import_content=content
+    )

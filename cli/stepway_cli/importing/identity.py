@@ -23,6 +23,11 @@ def request_id(site: str, request: Message) -> UUID:
     return uuid5(NAMESPACE_URL, f"stepway:{site}:{content}")
 
 
+def content(request: Message) -> str:
+    """The import_content: of a request that has no ids yet."""
+    return str(uuid5(NAMESPACE_URL, f"stepway:content:{request.SerializeToString(deterministic=True).hex()}"))
+
+
 def of_resources(site: str, source: str, resources: Sequence[Resource], *parts: object) -> str:
     """The import_id of what these resources make; `parts` tell apart what one of them holds."""
     names = sorted(name_of(each, source) or each.digest.hex() for each in resources)

@@ -2,15 +2,15 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from stepway.intake.v1.assessment_pb2 import Instrument
 from stepway_cli.answers import read_answers
 from stepway_cli.caller import calling
 from stepway_cli.fhir.answered import with_answers
@@ -23,17 +23,19 @@ from stepway_cli.importing.entries import Entry, of_fhir, of_rows
 from stepway_cli.importing.patience import Desks
 from stepway_cli.importing.sending import CLINICIAN, FRONT_DESK, Sending
 from stepway_cli.place import Place as Where
+from stepway_cli.times import Times
 
 INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be imported, where to, and how."""
+    """What is to be imported, where to, and how; an instrument that is not in `versions` is in the site's version."""
 
     site: str
+    times: Times
     source: str = ""
-    answered: datetime | None = None
+    versions: Mapping[Instrument, str] = field(default_factory=dict)
     dry_run: bool = False
     with_answers: bool = True
 
@@ -41,8 +43,8 @@ class Plan:
 def import_fhir(plan: Plan, paths: Iterable[Path], where: Where) -> Account:
     """Raises Unreadable."""
     wanted: Wanted = with_answers if plan.with_answers else referral_kinds
-    today = datetime.now(UTC).date()
-    reading = Reading(documents(paths), today=today, wanted=wanted, answered=plan.answered)
+    today = plan.times.now.date()
+    reading = Reading(documents(paths), today=today, wanted=wanted, times=plan.times)
     entries = (of_fhir(plan.site, plan.source, ready) for ready in reading.ready())
     account = _sent(plan, entries, len(reading.patients), where)
     account.read = reading.read
@@ -57,7 +59,7 @@ def import_rows(plan: Plan, paths: Iterable[Path], where: Where) -> Account:
     for path in paths:
         content = whole(path)
         read = read_answers(content)
-        entries += of_rows(plan.site, path.name, content, read, plan.answered)
+        entries += of_rows(plan.site, path.name, content, read, plan.times)
         if read.ignored_columns:
             message = f"columns left out: {', '.join(read.ignored_columns)}"
             notes.append(Note(path.name, message, place=Place(path.name)))
@@ -74,11 +76,18 @@ def _sent(plan: Plan, entries: Iterable[Entry | Refused], total: int, where: Whe
         async with calling(where, plan.site, FRONT_DESK, CLINICIAN) as peers:
             desks = Desks(peers, plan.site)
             with _bar("would be taken" if plan.dry_run else "taken", total) as done, _stopping(desks):
-                await Sending(desks, account, done).all(entries)
+                await Sending(desks, account, done).all(_versioned(entries, plan.versions))
 
     if total:
         asyncio.run(send())
     return account
+
+
+def _versioned(entries: Iterable[Entry | Refused], versions: Mapping[Instrument, str]) -> Iterator[Entry | Refused]:
+    for entry in entries:
+        for form in entry.forms if isinstance(entry, Entry) else ():
+            form.request.version = versions.get(form.request.instrument, "")
+        yield entry
 
 
 @contextmanager

@@ -19,6 +19,7 @@ FIND = "stepway.intake.v1.ImportService/FindImported"
 IN_FLIGHT = 8
 ASKED_AT_ONCE = 50  # import_ids; intake answers for 500
 READ_AHEAD = 4 * IN_FLIGHT  # entries that wait while the next are asked about
+CHANGED = "it has changed since it was taken in, and is here as it was: see to it by hand"
 FRONT_DESK, CLINICIAN = "front_desk", "clinician"
 
 Known = Mapping[str, Imported]
@@ -104,6 +105,7 @@ class Sending:
             return entry.referral_id
         if before := known.get(entry.referral.import_id):
             self._account.referrals.known += 1
+            self._compare(before, entry.referral.import_content, entry)
             return before.referral_id
         received = ""
         if not self._account.dry_run:
@@ -121,6 +123,7 @@ class Sending:
         """The id of the assessment; empty when it was refused, or in a dry run would be new."""
         if before := known.get(form.request.import_id):
             self._account.assessments.known += 1
+            self._compare(before, form.request.import_content, form)
             return before.assessment_id
         answer = None
         if not self._account.dry_run:
@@ -129,6 +132,11 @@ class Sending:
                 return ""
         self._account.assessments.new += 1
         return answer.assessment.id if answer else ""
+
+    def _compare(self, before: Imported, content: str, came: Entry | Form) -> None:
+        """A record that came before stays as it is here, so somebody has to hear that it has changed there."""
+        if before.import_content not in ("", content):
+            self._account.notes.append(Note(came.name, CHANGED, place=came.place))
 
     async def _recorded(self, form: Form, referral_id: str) -> RecordAssessmentResponse | None:
         request = RecordAssessmentRequest()

@@ -36,11 +36,12 @@ CHANGES = (
     """
     ALTER TABLE referral ADD source text, ADD sender text NOT NULL DEFAULT '', ADD owner text,
      ADD next_action text DEFAULT 'contact', ADD due_at timestamptz DEFAULT now() + interval '1 day',
-     ADD attempts integer NOT NULL DEFAULT 0, ADD contacted_at timestamptz, ADD admitted_at timestamptz,
-     ADD stood text, ADD closing_reason text NOT NULL DEFAULT ''""",
+     ADD attempts integer NOT NULL DEFAULT 0, ADD missed integer NOT NULL DEFAULT 0,
+     ADD contacted_at timestamptz, ADD admitted_at timestamptz, ADD stood text,
+     ADD closing_reason text NOT NULL DEFAULT ''""",
     """
-    GRANT UPDATE (patient_id, owner, next_action, due_at, attempts, contacted_at, admitted_at, stood, closing_reason)
-     ON referral TO intake_app""",
+    GRANT UPDATE (patient_id, owner, next_action, due_at, attempts, missed, contacted_at, admitted_at, stood,
+                  closing_reason) ON referral TO intake_app""",
     "CREATE INDEX referral_due ON referral (site, due_at, id) WHERE due_at IS NOT NULL",
     "CREATE INDEX referral_owned ON referral (site, owner, due_at, id) WHERE due_at IS NOT NULL",
     "CREATE INDEX referral_received ON referral (site, received_at)",

@@ -25,6 +25,7 @@ TABLES = (
         payer text NOT NULL,
         suggested_to text NOT NULL,
         suggested_at timestamptz NOT NULL,
+        flags integer NOT NULL,
         PRIMARY KEY (site, id),
         FOREIGN KEY (site, referral_id) REFERENCES referral,
         CHECK ((level IS NULL) = (missing <> '{{}}'))
@@ -99,7 +100,6 @@ CHANGES = (
         ADD CHECK (override_reason IS NULL OR suggestion_id IS NOT NULL),
         ADD CHECK (suggested_level IS NULL OR suggested_level = level OR override_reason IS NOT NULL),
         ADD FOREIGN KEY (site, suggestion_id) REFERENCES level_of_care_suggestion""",
-    "CREATE INDEX risk_flag_open_of_patient ON risk_flag (site, patient_id) WHERE acknowledged_at IS NULL",
 )
 RIGHTS = {
     "level_of_care_suggestion": "SELECT, INSERT, UPDATE (patient_id)",

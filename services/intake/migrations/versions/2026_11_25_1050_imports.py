@@ -14,6 +14,7 @@ TABLE = """
         id uuid NOT NULL,
         referral_id uuid NOT NULL,
         assessment_id uuid,
+        content uuid,
         PRIMARY KEY (site, id),
         FOREIGN KEY (site, referral_id) REFERENCES referral DEFERRABLE INITIALLY DEFERRED,
         FOREIGN KEY (site, assessment_id) REFERENCES assessment DEFERRABLE INITIALLY DEFERRED

@@ -1,6 +1,6 @@
 """Authority: who may sign for a patient, by the patient's birth date and the site's law."""
 
-from calendar import isleap, monthrange
+from calendar import isleap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from stepway_chassis.errors import InvalidInput
-from stepway_intake.domain.people import Label
+from stepway_intake.domain.people import Label, born
 
 
 class Signer(StrEnum):
@@ -83,21 +83,12 @@ def is_minor(birth_date: str, ages: Ages, day: date) -> bool:
 
 def comes_of_age(birth_date: str, ages: Ages) -> date | None:
     """The first day on which it could be, with as much of the birth date as is known; None without any."""
-    return _birthday(_possible(birth_date)[0], ages.majority) if birth_date else None
+    return _birthday(born(birth_date)[0], ages.majority) if birth_date else None
 
 
 def reached(birth_date: str, age: int, day: date) -> bool:
     """Whether they are so old for certain, with as much of the birth date as is known."""
-    return bool(birth_date) and _birthday(_possible(birth_date)[1], age) <= day
-
-
-def _possible(birth_date: str) -> tuple[date, date]:
-    """The first and the last day that it can be: FHIR dates may lack the day, or the month, too."""
-    year, *rest = (int(part) for part in birth_date.split("-"))
-    if len(rest) == 2:
-        return date(year, *rest), date(year, *rest)
-    first, last = (rest[0], rest[0]) if rest else (1, 12)
-    return date(year, first, 1), date(year, last, monthrange(year, last)[1])
+    return bool(birth_date) and _birthday(born(birth_date)[1], age) <= day
 
 
 def _birthday(born: date, age: int) -> date:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from stepway_intake.domain.authority import Ages, is_minor, reached
 from stepway_intake.instruments.catalogue import CURRENT
 from stepway_intake.instruments.definition import Definition, Risk
 
@@ -12,7 +13,6 @@ RISK = "risk"
 HOURS = "hours_needed"
 AGE = "age_group"
 AGES = ("adult", "adolescent")
-MAJORITY = 18
 _BAND = "band."
 
 STATED: Mapping[str, Sequence[str | int]] = {
@@ -87,8 +87,9 @@ def with_record(
 ) -> Facts:
     """What a clinician has said, and what the record adds: bands by instrument, interviews, age, an open risk flag.
 
-    Of what a clinician says and what the record says the clinician's word counts. As long as nobody has taken a sign of
-    danger, no word on the risk but the worst is the last one. A band that no rule could name is left out.
+    Of what a clinician says and what the record says the clinician's word counts. As long as it is not on record what
+    was done about a sign of danger, no word on the risk but the worst is the last one, and none is below what a
+    screening has shown. A band that no rule could name is left out.
     """
     measured = {f"{_BAND}{instrument}": band for instrument, band in bands.items()}
     banded = {fact: band for fact, band in measured.items() if band in BANDS.get(fact, ())}
@@ -96,10 +97,16 @@ def with_record(
     heard = _with_screening(interviews, banded)
     of_age = {} if age_group is None else {AGE: age_group}
     not_the_last = flag_open and stated.known.get(RISK) != GRADES[-1]
+    at_least = _worst_risk(heard, stated) if flag_open else {}
     return Facts(
-        {**heard.known, **stated.known, **of_age, **banded},
+        {**heard.known, **stated.known, **at_least, **of_age, **banded},
         (heard.may_be_worse - stated.known.keys()) | ({RISK} if not_the_last else set()),
     )
+
+
+def _worst_risk(*said: Facts) -> Mapping[str, str | int]:
+    risks = [each.known[RISK] for each in said if RISK in each.known]
+    return {RISK: max(risks, key=GRADES.index)} if risks else {}
 
 
 def _with_screening(heard: Facts, banded: Mapping[str, str]) -> Facts:
@@ -110,15 +117,11 @@ def _with_screening(heard: Facts, banded: Mapping[str, str]) -> Facts:
     return Facts({**heard.known, RISK: category}, heard.may_be_worse | {RISK})
 
 
-def age_group(birth_date: str, today: date) -> str | None:
-    """Of somebody born on a FHIR date of which perhaps not all is known; nothing where it could be either."""
-    if not birth_date:
-        return None
-    year, *rest = (int(part) for part in birth_date.split("-"))
-    coming_of_age, day = (year + MAJORITY, *rest), (today.year, today.month, today.day)[: 1 + len(rest)]
-    if coming_of_age == day and len(rest) < 2:
-        return None
-    return AGES[0] if coming_of_age <= day else AGES[1]
+def age_group(birth_date: str, ages: Ages, today: date) -> str | None:
+    """By the law of the site, of somebody born on a FHIR date; nothing where it could be either."""
+    if reached(birth_date, ages.majority, today):
+        return AGES[0]
+    return AGES[1] if is_minor(birth_date, ages, today) else None
 
 
 def bands_in(facts: Facts) -> Mapping[str, str]:

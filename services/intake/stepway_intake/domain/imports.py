@@ -8,11 +8,15 @@ from stepway_chassis.errors import Conflict
 
 @dataclass(frozen=True)
 class Imported:
-    """`id` is the sender's; a record that became a referral has no assessment."""
+    """`id` and `content` are the sender's: which record it is, and what it says.
+
+    A record that became a referral has no assessment.
+    """
 
     id: UUID
     referral_id: UUID
     assessment_id: UUID | None = None
+    content: UUID | None = None
 
 
 def repeated(came: Imported, before: Imported) -> Imported:

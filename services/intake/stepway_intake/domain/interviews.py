@@ -16,8 +16,8 @@ _DANGEROUS = frozenset({"WITHDRAWAL_SIGN_SEIZURE", "WITHDRAWAL_SIGN_HALLUCINATIO
 
 def facts_in(sections: Mapping[str, Form]) -> Facts:
     """What was heard, by kind of section; what nobody was asked, or would not say, stays unknown."""
-    heard = [each for kind, form in sections.items() if kind in _READERS for each in _READERS[Kind(kind)](form)]
-    heard.sort(key=lambda each: not each[2])  # of two the one that is sure counts
+    heard = [each for kind, read in _READERS.items() if kind in sections for each in read(sections[kind])]
+    heard.sort(key=lambda each: not each[2])  # of two the one that is sure counts, and of two of these the later one
     known = {fact: value for fact, value, _ in heard}
     sure = {fact for fact, _, may_be_worse in heard if not may_be_worse}
     return Facts(known, frozenset(known.keys() - sure))
@@ -54,8 +54,9 @@ def _responsibilities(form: Form) -> Iterator[Heard]:
 
 
 _READERS: Mapping[Kind, Callable[[Form], Iterator[Heard]]] = {
-    Kind.MEDICAL_EVALUATION: _evaluation,
     Kind.SUBSTANCE_USE: _substance_use,
     Kind.SUPPORTS: _supports,
     Kind.RESPONSIBILITIES: _responsibilities,
+    Kind.MEDICAL_EVALUATION: _evaluation,
 }
+"""In this order: the examiner has the last word."""

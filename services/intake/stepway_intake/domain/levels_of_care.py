@@ -60,12 +60,16 @@ class ToolResult:
 
 @dataclass(frozen=True)
 class Suggested:
-    """What the rules had said last, as far as a decision is held against it."""
+    """What the rules had said last, as far as a decision is held against it.
+
+    `overtaken` tells whether a sign of danger has come since, which they did not know of.
+    """
 
     id: UUID
     level: LevelOfCare | None
     at_least: LevelOfCare | None
     rule_set: str
+    overtaken: bool = False
 
     def allows(self, level: LevelOfCare) -> bool:
         """Whether a clinician may decide on it without a reason of their own."""
@@ -112,6 +116,8 @@ def decide(
     decided = referrals.decide(referral, offered=level is LevelOfCare.INTENSIVE_OUTPATIENT)
     if seen is not None and (suggested is None or seen != suggested.id):
         raise Conflict("SUGGESTION_OUTDATED", "There is a newer suggestion, or none; read it, or leave this one out.")
+    if suggested is not None and suggested.overtaken:
+        raise Conflict("SUGGESTION_OUTDATED", "A risk flag was raised since it was made; ask for a new suggestion.")
     decision = Decision(
         id, referral.id, referral.patient.id, level, rationale, by, at, suggested, override, tool_results
     )

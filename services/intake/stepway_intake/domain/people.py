@@ -1,9 +1,10 @@
 """Who somebody is, how they can be reached, how confidential their record is, and whether it is there twice."""
 
 import unicodedata
+from calendar import monthrange
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -13,6 +14,7 @@ _PLAIN = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", 
 _POINTS = range(10, 37)  # Unicode's combining classes of Hebrew and Arabic vowel points
 _ACCENTS = 200  # and from here on of accents
 MOST_CANDIDATES = 50
+_UNSAID = ("ADMINISTRATIVE_GENDER_UNSPECIFIED", "ADMINISTRATIVE_GENDER_UNKNOWN")
 
 
 class KeyKind(StrEnum):
@@ -166,6 +168,15 @@ def _candidate(patient: Patient, other: Patient, shared: frozenset[KeyKind]) -> 
     return Candidate(other, tuple(kind for kind in KeyKind if kind in shared), differ)
 
 
+def born(birth_date: str) -> tuple[date, date]:
+    """The first and the last day that it can be: FHIR dates may lack the day, or the month, too. Raises ValueError."""
+    year, *rest = (int(part) for part in birth_date.split("-"))
+    if len(rest) == 2:
+        return date(year, *rest), date(year, *rest)
+    first, last = (rest[0], rest[0]) if rest else (1, 12)
+    return date(year, first, 1), date(year, last, monthrange(year, last)[1])
+
+
 def _differ(one: str, other: str) -> bool:
     """Of a date that is known in part, what is known counts."""
     return not (one.startswith(other) or other.startswith(one))
@@ -197,5 +208,7 @@ def _completed(kept: Person, gone: Person) -> Person:
     """Of two values the kept one stays: the other may be an address that is no longer safe to write to."""
     systems = {point.system for point in kept.contact_points}
     more = tuple(point for point in gone.contact_points if point.system not in systems)
-    known = {name: getattr(kept, name) or getattr(gone, name) for name in ("given_name", "birth_date", "language")}
+    known = {name: getattr(kept, name) or getattr(gone, name) for name in ("given_name", "language")}
+    known["birth_date"] = (gone if gone.birth_date.startswith(kept.birth_date) else kept).birth_date
+    known["gender"] = next((each.gender for each in (kept, gone) if each.gender not in _UNSAID), kept.gender)
     return replace(kept, **known, contact_points=kept.contact_points + more)

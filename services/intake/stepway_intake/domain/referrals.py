@@ -9,7 +9,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from stepway_chassis.errors import Conflict, InvalidInput
-from stepway_intake.domain.people import Patient, RelatedPerson
+from stepway_intake.domain.people import Patient, RelatedPerson, born
 
 OLDEST_BIRTH_YEAR = 1900
 LONGEST_DUE_HOURS = 90 * 24
@@ -72,8 +72,6 @@ _FROM: Mapping[Status, tuple[Status, ...]] = {
 
 _SEATED = (Status.WAITLISTED, Status.ADMITTED)
 """Where the seat of an admission can put a referral elsewhere."""
-_AFTER_HAND_OFF = {Status.DECIDED: Action.REFER_OUT, Status.WAITLISTED: Action.KEEP_IN_TOUCH}
-"""What comes next where a hand-off came to nothing."""
 
 DUE_HOURS: Mapping[Action, int] = {
     Action.CONTACT: 24,
@@ -83,17 +81,17 @@ DUE_HOURS: Mapping[Action, int] = {
     Action.ADMIT: 72,
     Action.REFER_OUT: 24,
     Action.KEEP_IN_TOUCH: 7 * 24,
-    Action.CONFIRM_HAND_OFF: 72,
 }
-"""Within how long it is commonly done; a site sets its own, in `referral_due_hours`."""
+"""Within how long it is commonly done; a site sets its own, in `referral_due_hours`. A hand-off says itself by when."""
 _CALLS = (Action.CONTACT, Action.KEEP_IN_TOUCH)
 Pace = Mapping[Action, timedelta]
 
 
 @dataclass(frozen=True)
 class Referral:
-    """`attempts` counts every try to reach the person; `stood` is where it stood before it was closed.
+    """`attempts` counts every try to reach the person, `missed` those since they were reached last.
 
+    `stood` is where it stood before it was closed.
     Of somebody who cannot be reached `next_action` is what comes next once they are.
     """
 
@@ -109,6 +107,7 @@ class Referral:
     next_action: Action | None = Action.CONTACT
     due_at: datetime | None = None
     attempts: int = 0
+    missed: int = 0
     contacted_at: datetime | None = None
     admitted_at: datetime | None = None
     stood: Status | None = None
@@ -163,13 +162,13 @@ def pace_of(settings: Mapping[str, Any]) -> Pace:
     """Within how long each action has to be done at a site. Raises InvalidInput (SITE_SETTING_INVALID)."""
     given = settings.get("referral_due_hours", {})
     if not isinstance(given, dict) or not all(_is_due_hours(*each) for each in given.items()):
-        message = f"For any of {', '.join(Action)}: a whole number of hours from 1 to {LONGEST_DUE_HOURS}."
+        message = f"For any of {', '.join(DUE_HOURS)}: a whole number of hours from 1 to {LONGEST_DUE_HOURS}."
         raise InvalidInput("SITE_SETTING_INVALID", message, field="referral_due_hours")
     return {action: timedelta(hours=given.get(action, hours)) for action, hours in DUE_HOURS.items()}
 
 
 def _is_due_hours(action: object, hours: object) -> bool:
-    return action in set(Action) and type(hours) is int and 1 <= hours <= LONGEST_DUE_HOURS
+    return action in DUE_HOURS and type(hours) is int and 1 <= hours <= LONGEST_DUE_HOURS
 
 
 def receive(referral: Referral, pace: Pace) -> Referral:
@@ -182,11 +181,11 @@ def receive(referral: Referral, pace: Pace) -> Referral:
 
 
 def _possible(birth_date: str, today: date) -> bool:
-    year, month, day = [*(int(part) for part in birth_date.split("-")), 1, 1][:3]
     try:
-        return year >= OLDEST_BIRTH_YEAR and date(year, month, day) <= today
+        first, _ = born(birth_date)
     except ValueError:
         return False
+    return first.year >= OLDEST_BIRTH_YEAR and first <= today
 
 
 def contact(referral: Referral, *, reached: bool, at: datetime) -> Referral:
@@ -194,7 +193,7 @@ def contact(referral: Referral, *, reached: bool, at: datetime) -> Referral:
 
     Whoever is reached after all is taken up where they stood.
     """
-    tried = replace(referral, attempts=referral.attempts + 1)
+    tried = replace(referral, attempts=referral.attempts + 1, missed=0 if reached else referral.missed + 1)
     if referral.status is Status.UNREACHABLE:
         return _taken_up(tried, at) if reached else tried
     if referral.status not in OPEN:
@@ -238,7 +237,11 @@ def decide(referral: Referral, *, offered: bool) -> Referral:
         raise Conflict("REFERRAL_NOT_SCREENED", "Record at least one assessment first.")
     if referral.status in (Status.DECIDED, Status.WAITLISTED, Status.ADMITTED):
         raise Conflict("LEVEL_OF_CARE_ALREADY_DECIDED", "A clinician has decided; read the decision.")
-    return _move(referral, Status.DECIDED, Action.ADMIT if offered else Action.REFER_OUT)
+    return _move(referral, Status.DECIDED, _after_decision(offered=offered))
+
+
+def _after_decision(*, offered: bool) -> Action:
+    return Action.ADMIT if offered else Action.REFER_OUT
 
 
 def admit(referral: Referral, *, at: datetime) -> Referral:
@@ -276,11 +279,15 @@ def follow_seat(referral: Referral, *, waits: bool) -> Referral:
     return replace(referral, stood=there.status, next_action=comes_next)
 
 
-def refer_out(referral: Referral) -> Referral:
-    """Another provider is to take the person over. Raises Conflict (LEVEL_OF_CARE_UNDECIDED, REFERRAL_CLOSED)."""
+def refer_out(referral: Referral, *, due_at: datetime) -> Referral:
+    """Another provider is to take the person over, and to say so by `due_at`.
+
+    Raises Conflict (LEVEL_OF_CARE_UNDECIDED, REFERRAL_CLOSED).
+    """
     if referral.status in _EARLY:
         raise Conflict("LEVEL_OF_CARE_UNDECIDED", "Have a clinician decide on the level of care first.")
-    return replace(_move(referral, Status.REFERRED_OUT, Action.CONFIRM_HAND_OFF), stood=referral.status)
+    out = _move(referral, Status.REFERRED_OUT, Action.CONFIRM_HAND_OFF)
+    return replace(out, stood=referral.status, due_at=due_at)
 
 
 def confirm_hand_off(referral: Referral) -> Referral:
@@ -289,14 +296,16 @@ def confirm_hand_off(referral: Referral) -> Referral:
     return replace(referral, next_action=None)
 
 
-def end_hand_off(referral: Referral) -> Referral:
+def end_hand_off(referral: Referral, *, offered: bool) -> Referral:
     """It came to nothing: the referral is where it stood, or where its seat has put it meanwhile.
 
+    `offered` tells whether the site has the level of care that was decided on.
     Raises Conflict (REFERRAL_NOT_REFERRED_OUT).
     """
     _must_be_handed_off(referral)
     stood = referral.stood or Status.DECIDED
-    return replace(referral, status=stood, stood=None, next_action=_AFTER_HAND_OFF.get(stood))
+    comes_next = {Status.DECIDED: _after_decision(offered=offered), Status.WAITLISTED: Action.KEEP_IN_TOUCH}
+    return replace(referral, status=stood, stood=None, next_action=comes_next.get(stood))
 
 
 def _must_be_handed_off(referral: Referral) -> None:
@@ -308,7 +317,7 @@ def close(referral: Referral, outcome: Status, *, reason: str) -> Referral:
     """Declined, or unreachable. Raises Conflict (ALREADY_ADMITTED, CONTACT_NOT_TRIED, REFERRAL_CLOSED)."""
     if referral.status is Status.ADMITTED:
         raise Conflict("ALREADY_ADMITTED", "Whoever was admitted leaves by the end of their enrolment.")
-    if outcome is Status.UNREACHABLE and not referral.attempts:
+    if outcome is Status.UNREACHABLE and not referral.missed:
         raise Conflict("CONTACT_NOT_TRIED", "Try to reach the person first, and record it.")
     next_action = referral.next_action if outcome is Status.UNREACHABLE else None
     return replace(_move(referral, outcome, next_action), stood=referral.status, closing_reason=reason)
@@ -334,9 +343,11 @@ def settle(before: Referral, after: Referral, pace: Pace, *, at: datetime) -> tu
 
 
 def _due(referral: Referral, pace: Pace, at: datetime) -> datetime | None:
-    """Nothing is due about somebody who cannot be reached."""
+    """Nothing is due about somebody who cannot be reached; a hand-off has said by when."""
     if referral.next_action is None or referral.status is Status.UNREACHABLE:
         return None
+    if referral.next_action is Action.CONFIRM_HAND_OFF:
+        return referral.due_at
     return at + pace[referral.next_action]
 
 

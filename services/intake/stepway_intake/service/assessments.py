@@ -50,13 +50,14 @@ class AssessmentService:
 
     async def _record(self, tx: Tx, request: RecordAssessmentRequest) -> RecordAssessmentResponse:
         referral, instrument = await self._about(tx, request.referral_id), wire.name(request.instrument)
-        version = request.version or rules_of(tx.site.settings).versions.get(instrument, "")
         answers = wire.answers(request.answers)
         at = wire.answered_at(request.answered_at if request.HasField("answered_at") else None, tx.now)
         id = uuid7(tx.now)
         if (known := await before(tx, came(request, referral.id, id))) and known.assessment_id:
             return await self._known(tx, known.assessment_id)
-        assessment, flag = await self._assess(tx, referral, find(instrument, version), answers, at, id)
+        assessment, flag = await self._assess(
+            tx, referral, self._definition(tx, instrument, request.version), answers, at, id
+        )
         return RecordAssessmentResponse(
             assessment=wire.assessment(assessment), risk_flag_id=str(flag.id) if flag else ""
         )
@@ -73,12 +74,17 @@ class AssessmentService:
 
     async def _record_coded(self, tx: Tx, request: RecordCodedAssessmentRequest) -> RecordCodedAssessmentResponse:
         referral = await self._about(tx, request.referral_id)
-        definition, answers = coded.read(wire.coded(request), panel=request.panel_loinc)
+        current, answers = coded.read(wire.coded(request), panel=request.panel_loinc)
+        definition = self._definition(tx, current.name, request.version)
         at = wire.answered_at(request.answered_at if request.HasField("answered_at") else None, tx.now)
         assessment, flag = await self._assess(tx, referral, definition, answers, at, uuid7(tx.now))
         return RecordCodedAssessmentResponse(
             assessment=wire.assessment(assessment), risk_flag_id=str(flag.id) if flag else ""
         )
+
+    def _definition(self, tx: Tx, instrument: str, version: str) -> Definition:
+        """The version that is named, or the one that the site uses. Raises InvalidInput."""
+        return find(instrument, version or rules_of(tx.site.settings).versions.get(instrument, ""))
 
     async def _about(self, tx: Tx, id: str) -> Referral:
         referral = await lock_referral(tx, UUID(id))

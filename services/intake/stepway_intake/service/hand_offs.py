@@ -24,6 +24,7 @@ from stepway_chassis.times import from_proto
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import hand_offs, referrals
 from stepway_intake.domain.hand_offs import End, HandOff
+from stepway_intake.domain.levels_of_care import LevelOfCare
 from stepway_intake.domain.referrals import Referral, Status
 from stepway_intake.leaving import leave
 from stepway_intake.service.referrals import keep
@@ -57,7 +58,7 @@ class HandOffService:
             by=tx.caller.subject,
             at=tx.now,
         )
-        await keep(tx, referral, referrals.refer_out(referral))
+        await keep(tx, referral, referrals.refer_out(referral, due_at=hand_off.due_at))
         await store.add_hand_off(tx, hand_off)
         await outbox.append(tx, wire.hand_off_started(hand_off), label=referral.patient.label)
         return StartHandOffResponse(hand_off=wire.hand_off(hand_off))
@@ -108,10 +109,13 @@ class HandOffService:
             by=tx.caller.subject,
             at=tx.now,
         )
-        in_care = hand_off.end_reason is End.IN_CARE_ELSEWHERE
-        step = referrals.confirm_hand_off if in_care else referrals.end_hand_off
-        await self._close(tx, hand_off, referral, step(referral))
+        await self._close(tx, hand_off, referral, self._ended(hand_off, referral))
         return EndHandOffResponse(hand_off=wire.hand_off(hand_off))
+
+    def _ended(self, hand_off: HandOff, referral: Referral) -> Referral:
+        if hand_off.end_reason is End.IN_CARE_ELSEWHERE:
+            return referrals.confirm_hand_off(referral)
+        return referrals.end_hand_off(referral, offered=hand_off.level is LevelOfCare.INTENSIVE_OUTPATIENT)
 
     async def _locked(self, tx: Tx, id: str) -> tuple[HandOff, Referral]:
         referral = await lock_referral(tx, (await store.find_hand_off(tx, UUID(id))).referral_id)

@@ -22,7 +22,7 @@ from stepway_intake.domain.rule_sets import rule_set_for
 from stepway_intake.service.referrals import keep
 from stepway_intake.store import levels_of_care as store
 from stepway_intake.store.referrals import lock_referral
-from stepway_intake.store.suggestions import add_suggestion, facts_of, find_suggestion, newest_suggested
+from stepway_intake.store.suggestions import add_suggestion, facts_of, find_suggestion, flags_had, newest_suggested
 from stepway_intake.wire import levels_of_care as wire
 from stepway_intake.wire.suggestions import stated, suggestion
 
@@ -40,9 +40,17 @@ class LevelOfCareService:
         referral = await lock_referral(tx, UUID(request.referral_id))
         tx.concerns(referral.patient.id)
         rule_set = rule_set_for(tx.site.settings, request.payer)
+        flags = await flags_had(tx, referral)  # before the facts: what is raised between the two overtakes them
         facts = await facts_of(tx, referral, stated(request.facts), fresh=timedelta(days=rule_set.fresh_days))
         made = suggestions.suggest(
-            referral, rule_set, facts, id=uuid7(tx.now), payer=request.payer, to=tx.caller.subject, at=tx.now
+            referral,
+            rule_set,
+            facts,
+            id=uuid7(tx.now),
+            payer=request.payer,
+            to=tx.caller.subject,
+            at=tx.now,
+            flags=flags,
         )
         await add_suggestion(tx, made)
         return SuggestLevelOfCareResponse(suggestion=suggestion(made))

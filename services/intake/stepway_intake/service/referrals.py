@@ -1,9 +1,11 @@
 """ReferralService: who was referred, how they can be reached, and what has to be done about it next."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
+from stepway.intake.v1 import risk_service_pb2
 from stepway.intake.v1.referral_service_pb2 import (
     AssignReferralRequest,
     AssignReferralResponse,
@@ -27,6 +29,8 @@ from stepway.intake.v1.referral_service_pb2 import (
     ReferAgainResponse,
 )
 from stepway_chassis import outbox
+from stepway_chassis.call import Scope
+from stepway_chassis.contracts import rule_of
 from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import DEFAULT_SIZE, page_of
@@ -37,9 +41,12 @@ from stepway_intake.leaving import leave
 from stepway_intake.service.imports import before
 from stepway_intake.store import referrals as store
 from stepway_intake.store.people import add_patient, find_patient, hold_patient
+from stepway_intake.store.risk import flags_open_since
 from stepway_intake.wire import referrals as wire
 from stepway_intake.wire.imports import came
 from stepway_intake.wire.people import contact_points
+
+_LIST_FLAGS = risk_service_pb2.DESCRIPTOR.services_by_name["RiskService"].methods_by_name["ListRiskFlags"]
 
 
 async def keep(tx: Tx, before: Referral, after: Referral) -> Referral:
@@ -57,6 +64,7 @@ class ReferralService:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._told_of_flags = rule_of(_LIST_FLAGS).scopes.keys()
 
     async def ReceiveReferral(self, request: ReceiveReferralRequest, _: object) -> ReceiveReferralResponse:
         return await self._database.command(request, ReceiveReferralResponse, self._receive)
@@ -126,7 +134,8 @@ class ReferralService:
     async def _get(self, tx: Tx, request: GetReferralRequest) -> GetReferralResponse:
         referral = await store.find_referral(tx, UUID(request.referral_id))
         tx.concerns(referral.patient.id)
-        return GetReferralResponse(referral=wire.referral(referral))
+        told = wire.own_referral if tx.scope is Scope.SELF else wire.referral
+        return GetReferralResponse(referral=told(referral))
 
     async def ListReferrals(self, request: ListReferralsRequest, _: object) -> ListReferralsResponse:
         return await self._database.query(request, self._list)
@@ -147,10 +156,17 @@ class ReferralService:
         found = await store.work(tx, until=until, owner=request.owner, after=after, limit=size + 1)
         shown = found[:size]
         tx.concerns(*(referral.patient.id for referral in shown))
+        flagged = await self._flagged(tx, shown)
         return ListWorkResponse(
-            referrals=[wire.referral(each) for each in shown],
+            referrals=[wire.referral(each, flag_open_since=flagged.get(each.patient.id)) for each in shown],
             next_page_token=wire.token(shown[-1]) if len(found) > size else "",
         )
+
+    async def _flagged(self, tx: Tx, shown: Sequence[Referral]) -> Mapping[UUID, datetime]:
+        """Told only to who may list risk flags."""
+        if self._told_of_flags.isdisjoint(tx.caller.grants.get(tx.site.name, ())):
+            return {}
+        return await flags_open_since(tx, (each.patient.id for each in shown))
 
     async def GetIntakeTimes(self, request: GetIntakeTimesRequest, _: object) -> GetIntakeTimesResponse:
         return await self._database.query(request, self._times)

@@ -1,6 +1,7 @@
 """The table of records that came from other systems."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from uuid import UUID
 
 from sqlalchemy import Column, Uuid, select
@@ -12,14 +13,15 @@ from stepway_intake.domain.imports import Imported
 from stepway_intake.store.referrals import referral
 from stepway_intake.store.tables import METADATA
 
-imported = records.records("imported", METADATA, Column("referral_id", Uuid), Column("assessment_id", Uuid))
+imported = records.records(
+    "imported", METADATA, Column("referral_id", Uuid), Column("assessment_id", Uuid), Column("content", Uuid)
+)
 
 
 async def claim(tx: Tx, came: Imported) -> Imported | None:
     """Keep what a record becomes, or find what it became before. A twin that comes at once waits for this one."""
     statement = insert(imported).on_conflict_do_nothing().returning(imported.c.id)
-    values = {"id": came.id, "referral_id": came.referral_id, "assessment_id": came.assessment_id}
-    if (await tx.execute(statement, {"site": tx.site.name, **values})).first():
+    if (await tx.execute(statement, {"site": tx.site.name, **asdict(came)})).first():
         return None
     row = await records.find(tx, imported, came.id)
     return None if row is None else records.read(Imported, row)

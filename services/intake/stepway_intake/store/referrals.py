@@ -33,14 +33,15 @@ referral = records.records(
     Column("next_action", Text),
     Column("due_at", TIME),
     Column("attempts", Integer),
+    Column("missed", Integer),
     Column("contacted_at", TIME),
     Column("admitted_at", TIME),
     Column("stood", Text),
     Column("closing_reason", Text),
 )
 _MOVING = (
-    *("status", "owner", "next_action", "due_at", "attempts", "contacted_at", "admitted_at"),
-    *("stood", "closing_reason"),
+    *("status", "owner", "next_action", "due_at", "attempts", "missed", "contacted_at"),
+    *("admitted_at", "stood", "closing_reason"),
 )
 
 _with_patient = (
@@ -167,6 +168,7 @@ def _referral(row: RowMapping) -> Referral:
         next_action=Action(row["next_action"]) if row["next_action"] else None,
         due_at=row["due_at"],
         attempts=row["attempts"],
+        missed=row["missed"],
         contacted_at=row["contacted_at"],
         admitted_at=row["admitted_at"],
         stood=Status(row["stood"]) if row["stood"] else None,

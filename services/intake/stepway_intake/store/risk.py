@@ -1,9 +1,10 @@
 """The table of risk flags: open, paged, acknowledged, disposed of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, Interval, Text, Uuid, and_, select
+from sqlalchemy import Column, Interval, Text, Uuid, and_, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from stepway_chassis import records
@@ -79,6 +80,17 @@ async def risk_flags(tx: Tx, page: Page, *, open_only: bool, undisposed_only: bo
     if undisposed_only:
         statement = statement.where(risk_flag.c.disposition == Disposition.PENDING)
     return [records.read(RiskFlag, row) for row in (await tx.execute(statement)).mappings()]
+
+
+async def flags_open_since(tx: Tx, people: Iterable[UUID]) -> Mapping[UUID, datetime]:
+    """Of these people those of whom it is not on record what was done about a flag, and since when."""
+    statement = (
+        select(risk_flag.c.patient_id, func.min(risk_flag.c.raised_at).label("since"))
+        .where(risk_flag.c.site == tx.site.name, risk_flag.c.patient_id.in_(list(people)))
+        .where(risk_flag.c.disposition == Disposition.PENDING)
+        .group_by(risk_flag.c.patient_id)
+    )
+    return {row.patient_id: row.since for row in await tx.execute(statement)}
 
 
 async def flags_of(tx: Tx, assessment_id: UUID) -> Sequence[RiskFlag]:

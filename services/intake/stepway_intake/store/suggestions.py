@@ -7,17 +7,19 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ARRAY, Column, RowMapping, Text, Uuid, exists, func, select
+from sqlalchemy import ARRAY, Column, Integer, RowMapping, Text, Uuid, exists, func, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
 from stepway_chassis.errors import NotFound
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
+from stepway_intake.domain.authority import ages_of
 from stepway_intake.domain.facts import Facts, age_group, with_record
 from stepway_intake.domain.interviews import facts_in
 from stepway_intake.domain.levels_of_care import LevelOfCare, Suggested
 from stepway_intake.domain.referrals import Referral
+from stepway_intake.domain.risk import Disposition
 from stepway_intake.domain.rules import Finding, Reason
 from stepway_intake.domain.sections import Form
 from stepway_intake.domain.suggestions import Suggestion
@@ -41,17 +43,18 @@ level_of_care_suggestion = records.records(
     Column("payer", Text),
     Column("suggested_to", Text),
     Column("suggested_at", TIME),
+    Column("flags", Integer),
 )
 
 
 async def facts_of(tx: Tx, referral: Referral, stated: Facts, *, fresh: timedelta) -> Facts:
     """What is stated, what the patient has answered and said that is not older than `fresh`, the age, an open flag."""
-    patient = referral.patient
+    patient, today = referral.patient, tx.now.astimezone(ZoneInfo(tx.site.zone)).date()
     return with_record(
         stated,
         await _bands(tx, patient.id, tx.now - fresh),
         interviews=facts_in(await _sections(tx, patient.id, tx.now - fresh)),
-        age_group=age_group(patient.person.birth_date, tx.now.astimezone(ZoneInfo(tx.site.zone)).date()),
+        age_group=age_group(patient.person.birth_date, ages_of(tx.site.settings), today),
         flag_open=await _has_open_flag(tx, patient.id),
     )
 
@@ -84,9 +87,15 @@ async def _has_open_flag(tx: Tx, patient_id: UUID) -> bool:
     flag = exists().where(
         risk_flag.c.site == tx.site.name,
         risk_flag.c.patient_id == patient_id,
-        risk_flag.c.acknowledged_at.is_(None),
+        risk_flag.c.disposition == Disposition.PENDING,
     )
     return bool((await tx.execute(select(flag))).scalar_one())
+
+
+async def flags_had(tx: Tx, referral: Referral) -> int:
+    """How many risk flags the patient has had, whatever became of them."""
+    flags = select(func.count()).where(risk_flag.c.site == tx.site.name, risk_flag.c.patient_id == referral.patient.id)
+    return int((await tx.execute(flags)).scalar_one())
 
 
 async def add_suggestion(tx: Tx, made: Suggestion) -> None:
@@ -105,6 +114,7 @@ async def add_suggestion(tx: Tx, made: Suggestion) -> None:
             payer=made.payer,
             suggested_to=made.suggested_to,
             suggested_at=made.suggested_at,
+            flags=made.flags,
         )
     )
 
@@ -130,7 +140,8 @@ async def newest_suggested(tx: Tx, referral: Referral) -> Suggested | None:
     row = (await tx.execute(newest)).mappings().first()
     if row is None:
         return None
-    return Suggested(row["id"], level_or_none(row["level"]), level_or_none(row["at_least"]), row["rule_set"])
+    levels = level_or_none(row["level"]), level_or_none(row["at_least"])
+    return Suggested(row["id"], *levels, row["rule_set"], overtaken=row["flags"] != await flags_had(tx, referral))
 
 
 def _suggestion(row: RowMapping) -> Suggestion:
@@ -144,6 +155,7 @@ def _suggestion(row: RowMapping) -> Suggestion:
         payer=row["payer"],
         suggested_to=row["suggested_to"],
         suggested_at=row["suggested_at"],
+        flags=row["flags"],
     )
 
 

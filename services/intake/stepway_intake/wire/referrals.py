@@ -77,7 +77,7 @@ def period(request: referral_service_pb2.GetIntakeTimesRequest) -> tuple[datetim
     return from_proto(getattr(request, "from"), field="from"), from_proto(request.until, field="until")
 
 
-def referral(found: Referral) -> referral_pb2.Referral:
+def referral(found: Referral, *, flag_open_since: datetime | None = None) -> referral_pb2.Referral:
     return referral_pb2.Referral(
         id=str(found.id),
         patient_id=str(found.patient.id),
@@ -97,7 +97,16 @@ def referral(found: Referral) -> referral_pb2.Referral:
         time_to_first_contact=duration(found.time_to_first_contact),
         time_to_admission=duration(found.time_to_admission),
         closing_reason=found.closing_reason,
+        flag_open_since=to_proto(flag_open_since),
     )
+
+
+def own_referral(found: Referral) -> referral_pb2.Referral:
+    """As the person reads it whom it is about: without what others have said, and without who they are."""
+    told = referral(found)
+    for said in ("related_people", "reason", "sender", "closing_reason"):
+        told.ClearField(said)
+    return told
 
 
 def intake_times(found: Times) -> referral_service_pb2.GetIntakeTimesResponse:
