@@ -204,14 +204,47 @@ async def test_danger_is_flagged_when_it_is_saved_once_and_not_lowered_by_anothe
 
 async def test_a_worse_category_that_comes_out_later_is_flagged_anew(network: Network) -> None:
     workup = await begun(network)
-    low = (await save(network, workup.id, C_SSRS, {1: 1})).risk_flag_id
-    assert low == ""  # six questions are open: that is flagged at the end
-    moderate = (await save(network, workup.id, C_SSRS, {2: 1, 3: 1})).risk_flag_id
-    high = (await save(network, workup.id, C_SSRS, {4: 1})).risk_flag_id
-    found = [await a_flag(network, id) for id in (moderate, high)]
-    assert [each.level for each in found] == [risk_flag_pb2.RISK_LEVEL_MODERATE, risk_flag_pb2.RISK_LEVEL_HIGH]
-    assert [each.urgency for each in found] == [risk_flag_pb2.RISK_URGENCY_REVIEW, risk_flag_pb2.RISK_URGENCY_PAGE]
+    given: tuple[dict[int, int], ...] = ({1: 1}, {2: 1, 3: 1}, {4: 1})
+    found = [await a_flag(network, (await save(network, workup.id, C_SSRS, each)).risk_flag_id) for each in given]
+    levels = [risk_flag_pb2.RiskLevel.Name(each.level).removeprefix("RISK_LEVEL_") for each in found]
+    assert levels == ["LOW", "MODERATE", "HIGH"]
+    review, page = risk_flag_pb2.RISK_URGENCY_REVIEW, risk_flag_pb2.RISK_URGENCY_PAGE
+    assert [each.urgency for each in found] == [review, review, page]
     assert all(each.due_at.ToDatetime() > each.raised_at.ToDatetime() for each in found)
+
+
+async def test_a_yes_of_now_pages_though_a_form_of_last_week_asked_for_a_review(network: Network) -> None:
+    workup = await begun(network)
+    old = to_proto(datetime.now(UTC) - timedelta(days=5))
+    review = (await save(network, workup.id, PHQ_9, {9: 2}, answered_at=old)).risk_flag_id
+    page = (await save(network, workup.id, PHQ_9, {9: 3})).risk_flag_id
+    assert [announced(network, [id])[0] for id in (review, page)] == ["risk_review_requested", "risk_flagged"]
+
+
+LEFT_ALONE = """
+    UPDATE workup SET due_at = now(),
+     drafts = jsonb_set(drafts, '{{phq-9, saved_at}}', to_jsonb((now() - interval '8 hours')::text))
+     WHERE id = '{id}';
+    UPDATE work SET due_at = now() WHERE site = 'northside' AND loop = 'left_open'"""
+
+
+async def test_a_question_about_danger_that_nobody_comes_back_to_is_flagged_on_the_day(network: Network) -> None:
+    workup = await begun(network)
+    assert (await save(network, workup.id, PHQ_9, dict.fromkeys(range(1, 9), 1))).risk_flag_id == ""
+    network.platform.postgres.run_sql(LEFT_ALONE.format(id=workup.id), database="stepway_intake")
+
+    async def flagged() -> Any:
+        query = f"SELECT id::text FROM risk_flag WHERE referral_id = '{workup.referral_id}'"
+        return network.rows("intake", query)
+
+    (row,) = await until(flagged)
+    flag = await a_flag(network, row["id"])
+    assert (flag.level, flag.urgency) == (risk_flag_pb2.RISK_LEVEL_UNANSWERED, risk_flag_pb2.RISK_URGENCY_REVIEW)
+    audited = f"SELECT 1 FROM audit WHERE action = 'left_open' AND '{workup.patient_id}' = ANY (people)"
+    assert len(network.rows("intake", audited)) == 1
+    await excuse(network, workup.id, instrument=PHQ_9)
+    await save(network, workup.id, PHQ_9, {1: 2})
+    assert network.rows("intake", f"SELECT due_at FROM workup WHERE id = '{workup.id}'") == [{"due_at": None}]
 
 
 async def test_a_question_about_danger_that_is_left_open_is_flagged_when_the_workup_ends(network: Network) -> None:

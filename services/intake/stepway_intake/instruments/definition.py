@@ -143,6 +143,12 @@ class Definition:
     def by_number(self) -> Mapping[int, Item]:
         return {item.number: item for item in self.items}
 
+    @cached_property
+    def risk_items(self) -> frozenset[int]:
+        """The questions about danger."""
+        conditions = (each for _, when in self.risks for alternative in when for each in alternative)
+        return frozenset(item for each in conditions for item in each.items)
+
     @property
     def total(self) -> Scale | None:
         return next((scale for scale in self.scales if scale.name == TOTAL), None)

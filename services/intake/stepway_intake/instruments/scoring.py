@@ -48,16 +48,23 @@ def score(definition: Definition, answers: Mapping[int, int], *, sex: Sex = Sex.
 
 
 def risk_of(definition: Definition, answers: Mapping[int, int]) -> Risk:
-    """Read the items that speak of danger, whatever the total and however many items are unanswered.
+    """What the answers say of danger; where an open question could make it worse, that counts: it is never a no.
+
+    Raises InvalidInput ITEM_UNKNOWN or ANSWER_OUT_OF_RANGE.
+    """
+    said = said_of_danger(definition, answers)
+    left_open = _left_open(definition, _facts(definition, answers, Sex.UNKNOWN), worse_than=said)
+    return max(said, left_open, key=lambda each: each.rank)
+
+
+def said_of_danger(definition: Definition, answers: Mapping[int, int]) -> Risk:
+    """What the items that speak of danger say, whatever the total and whatever is left open.
 
     Raises InvalidInput ITEM_UNKNOWN or ANSWER_OUT_OF_RANGE.
     """
     check(definition, answers)
     facts = _facts(definition, answers, Sex.UNKNOWN)
-    for risk, when in definition.risks:
-        if may_hold(when, facts):
-            return max(risk, _left_open(definition, facts, worse_than=risk), key=lambda each: each.rank)
-    return _left_open(definition, facts, worse_than=Risk.NONE)
+    return next((risk for risk, when in definition.risks if may_hold(when, facts)), Risk.NONE)
 
 
 def unanswered(definition: Definition, answers: Mapping[int, int]) -> frozenset[int]:
