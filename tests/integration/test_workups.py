@@ -14,6 +14,7 @@ from stepway.intake.v1.assessment_service_pb2 import (
     RecordAssessmentRequest,
     RecordCodedAssessmentRequest,
 )
+from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
 from stepway.intake.v1.risk_service_pb2 import (
     AcknowledgeRiskFlagRequest,
     ListRiskFlagsRequest,
@@ -351,6 +352,14 @@ async def test_a_score_is_told_with_its_change_since_the_one_before_and_its_flag
     assert {finding.rule: finding.outcome for finding in told[0].score.findings} == {"algorithm": "major"}
 
 
+async def test_a_form_without_an_answer_is_refused_and_moves_no_referral(network: Network) -> None:
+    referral = await a_referral_at(network)
+    with pytest.raises(InvalidInput, match="FIELD_INVALID"):
+        await record(network, referral.id, GAD_7, {})
+    request = GetReferralRequest(referral_id=referral.id)
+    assert (await call(network, "GetReferral", request, "ReferralService")).referral.status == referral.status
+
+
 async def test_a_total_that_is_missing_or_made_by_another_rule_has_no_change(network: Network) -> None:
     referral = await a_referral_at(network)
     dast = assessment_pb2.INSTRUMENT_DAST_10
@@ -462,6 +471,21 @@ async def in_danger(network: Network, **changes: Any) -> str:
     referral = await a_referral_at(network)
     recorded = await call(network, "RecordAssessment", phq_9(referral.id, IN_DANGER, **changes), "AssessmentService")
     return str(recorded.risk_flag_id)
+
+
+async def in_own_words(network: Network, **changes: Any) -> str:
+    """The flag that somebody's own answers raised."""
+    referral = await a_referral_at(network)
+    patient = network.holding(network.token(referral.patient_id, "patient", northside=["patient"]))
+    form = phq_9(referral.id, IN_DANGER, **changes)
+    answer = await patient.call("stepway.intake.v1.AssessmentService/RecordAssessment", form, site=NORTHSIDE)
+    return str(answer.risk_flag_id)
+
+
+async def test_a_patient_whose_clock_is_days_slow_is_paged_about_all_the_same(network: Network) -> None:
+    old = to_proto(datetime.now(UTC) - timedelta(days=3))
+    flag = await in_own_words(network, answered_at=old)
+    assert announced(network, [flag])[0] == "risk_flagged"
 
 
 async def test_a_flag_is_open_until_it_is_taken_and_then_until_it_is_on_record_what_was_done(network: Network) -> None:

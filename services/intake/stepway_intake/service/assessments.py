@@ -16,6 +16,7 @@ from stepway.intake.v1.assessment_service_pb2 import (
     RecordCodedAssessmentResponse,
 )
 from stepway_chassis import outbox
+from stepway_chassis.call import Scope
 from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.telemetry import Telemetry
@@ -97,6 +98,7 @@ class AssessmentService:
             flag_id=uuid7(tx.now),
             answered_at=at,
             now=tx.now,
+            by_patient=tx.scope is Scope.SELF,
             within=rules_of(tx.site.settings).within,
         )
         await keep(tx, referral, referrals.screen(referral))
