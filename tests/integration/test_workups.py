@@ -274,6 +274,35 @@ async def test_an_instrument_about_danger_that_was_declined_is_never_a_no(networ
     assert network.rows("intake", f"SELECT 1 FROM assessment WHERE workup_id = '{workup.id}'") == []
 
 
+def of_each_event(network: Network, *ids: str) -> list[str]:
+    """The label under which each event about these records was announced."""
+    every = ", ".join(f"'{id}'" for id in ids)
+    rows = network.rows("intake", f"SELECT subject FROM outbox WHERE aggregate_id IN ({every}) ORDER BY id")
+    return [row["subject"].split(".")[3] for row in rows]
+
+
+async def test_substance_use_that_comes_into_a_general_record_makes_it_part_2_for_good(network: Network) -> None:
+    lakeside = At(network, LAKESIDE)  # no Part 2 programme
+    referrals = [await a_referral_at(network, LAKESIDE) for _ in range(3)]
+    first, second, third = (each.id for each in referrals)
+
+    async def recorded(referral: str, instrument: int) -> str:
+        form = a_form(referral, instrument, {1: 0})
+        return str((await lakeside.call("intake", "AssessmentService/RecordAssessment", form)).assessment.id)
+
+    made = [await recorded(first, each) for each in (GAD_7, assessment_pb2.INSTRUMENT_DAST_10, GAD_7)]
+    assert of_each_event(network, first, *made) == ["general"] * 3 + ["part2"] * 2
+    dual = (await lakeside.call("intake", "WorkupService/StartWorkup", a_workup(second))).workup.id
+    assert of_each_event(network, second, dual) == ["general", "part2", "part2"]
+    adult = a_workup(third, battery=workup_pb2.BATTERY_ADULT_MENTAL_HEALTH)
+    workup = (await lakeside.call("intake", "WorkupService/StartWorkup", adult)).workup.id
+    drinks = [{"item": item, "value": 3} for item in (1, 2, 3)]
+    answers = SaveWorkupAnswersRequest(request_id=str(uuid4()), workup_id=workup, instrument=AUDIT_C, answers=drinks)
+    await lakeside.call("intake", "WorkupService/SaveWorkupAnswers", answers)
+    after = await recorded(third, GAD_7)
+    assert of_each_event(network, third, workup, after) == ["general"] * 3 + ["part2"]
+
+
 def a_medication(**changes: Any) -> dict[str, Any]:
     return {"medications": {"medications": [{"name": "sertraline", **changes}]}}
 

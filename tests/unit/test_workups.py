@@ -200,6 +200,27 @@ def test_answers_beyond_the_form_are_refused_and_nothing_is_kept() -> None:
             saved(a_workup(), GAD_7, answers)
 
 
+@pytest.mark.parametrize(
+    ("name", "answers", "of_substance_use"),
+    [
+        *(("audit", {1: 0}, True), ("dast-10", {1: 0}, True), ("bam", {1: 0}, True), ("bam", {}, False)),
+        *(("audit-c", {1: 0}, False), ("audit-c", {1: 4}, False), ("audit-c", {1: 3, 2: 0, 3: 0}, True)),
+        *(("phq-9", dict.fromkeys(range(1, 10), 3), False), ("dast-10", {}, False)),
+    ],
+)
+def test_what_is_answered_about_substances_makes_a_record_one_of_substance_use(
+    name: str, answers: dict[int, int], of_substance_use: bool
+) -> None:
+    assert workups.is_of_substance_use(saved(a_workup(), CURRENT[name], answers)[0]) is of_substance_use
+
+
+def test_so_do_a_battery_and_an_interview_that_names_a_substance() -> None:
+    assert {name for name in BATTERIES if workups.is_of_substance_use(a_workup(name))} == {"dual", "substance-use"}
+    for said, of_substance_use in (({"none": True}, False), ({"substances": [{}]}, True)):
+        told = workups.save_section(a_workup(), Kind.SUBSTANCE_USE, said)
+        assert workups.is_of_substance_use(told) is of_substance_use
+
+
 # Forms
 
 

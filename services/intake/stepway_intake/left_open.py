@@ -14,9 +14,9 @@ from stepway_intake.domain import workups
 from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.site_rules import rules_of
 from stepway_intake.domain.workups import Workup
+from stepway_intake.service.referrals import hold, raise_label
 from stepway_intake.service.risk import raise_flag
 from stepway_intake.store import workups as store
-from stepway_intake.store.referrals import lock_referral
 
 LOOP = "left_open"
 MOST = 100
@@ -45,16 +45,15 @@ def left_open(database: Database, telemetry: Telemetry) -> Loop:
     return Loop(LOOP, round)
 
 
-async def lock(tx: Tx, id: UUID) -> tuple[Workup, Referral]:
+async def lock(tx: Tx, id: UUID, *, may_raise: bool = False) -> tuple[Workup, Referral]:
     """The referral first, as whoever writes beside one: a merge moves what they have written after that."""
-    referral = await lock_referral(tx, (await store.find_workup(tx, id)).referral_id)
-    tx.concerns(referral.patient.id)
-    tx.correlation = str(referral.id)
+    referral = await hold(tx, (await store.find_workup(tx, id)).referral_id, may_raise=may_raise)
     return await store.lock_workup(tx, id), referral
 
 
-async def keep(tx: Tx, workup: Workup) -> None:
+async def keep(tx: Tx, workup: Workup, referral: Referral) -> Referral:
     """Save what has changed, and have the loop come when something in it will have been left open for too long."""
     await store.save_workup(tx, workup)
     if due := workups.due_at(workup):
         await loops.wake(tx, LOOP, due)
+    return await raise_label(tx, referral) if workups.is_of_substance_use(workup) else referral

@@ -14,8 +14,10 @@ from stepway_intake.domain.sections import Form, Kind
 from stepway_intake.instruments.battery import BATTERIES
 from stepway_intake.instruments.catalogue import CURRENT, find
 from stepway_intake.instruments.definition import Definition, Risk
-from stepway_intake.instruments.scoring import check, risk_of, said_of_danger, unanswered
+from stepway_intake.instruments.scoring import check, risk_of, said_of_danger, speaks_of_substance_use, unanswered
 
+SUBSTANCE_USE = frozenset({"dual", "substance-use"})
+"""The batteries of whoever comes for it."""
 LEFT_ALONE = timedelta(hours=8)
 """After this long a draft that leaves a question about danger open is flagged: on the same day (APA, PHQ-9 item 9)."""
 
@@ -178,6 +180,13 @@ def complete(
         [_scored(workup, referral, name, draft) for name, draft in answered.items()],
         [flag for flag in (*flags, _never_asked(workup, next(flag_ids), at, within)) if flag],
     )
+
+
+def is_of_substance_use(workup: Workup) -> bool:
+    """By its battery, or by what was answered or told; the record is Part 2 from then on (42 CFR 2.11)."""
+    answered = ((find(name, draft.version), draft.answers) for name, draft in workup.drafts.items())
+    told = workup.sections.get(Kind.SUBSTANCE_USE, {}).get("substances")
+    return workup.battery in SUBSTANCE_USE or bool(told) or any(speaks_of_substance_use(*each) for each in answered)
 
 
 def due_at(workup: Workup) -> datetime | None:

@@ -134,6 +134,7 @@ class Definition:
     risks: tuple[tuple[Risk, When], ...] = ()  # the worst first
     banded_by_risk: bool = False
     skips: tuple[Skip, ...] = ()
+    substance_use: When = ()  # when answers to it make a record one of substance use
     lifted: When = ()  # when the total is treated as one band higher
     panel_loinc: str = ""
     total_loinc: str = ""

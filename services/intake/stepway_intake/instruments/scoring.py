@@ -68,6 +68,11 @@ def said_of_danger(definition: Definition, answers: Mapping[int, int]) -> Risk:
     return next((risk for risk, when in definition.risks if may_hold(when, facts)), Risk.NONE)
 
 
+def speaks_of_substance_use(definition: Definition, answers: Mapping[int, int]) -> bool:
+    """Whether these answers, or that they were asked for, make a record one of substance use (42 CFR 2.11)."""
+    return bool(answers) and bool(holds(definition.substance_use, _facts(definition, answers, Sex.UNKNOWN)))
+
+
 def unanswered(definition: Definition, answers: Mapping[int, int]) -> frozenset[int]:
     """The items that have to be answered and are not; what the form passes over is none of them."""
     filled = _filled(definition, answers)
