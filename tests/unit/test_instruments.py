@@ -42,12 +42,12 @@ def test_a_phq_9_total_falls_into_its_published_band(values, total, band):
 
 
 @pytest.mark.parametrize(
-    ("definition", "left_open"), [(PHQ_9, {9}), (find("phq-9m"), {12}), (find("phq-9m"), {9, 12, 13})]
+    ("definition", "left_open"), [(PHQ_9, {9}), (PHQ_9, {9, 10}), (find("phq-9m"), {9}), (find("phq-9m"), {9, 12, 13})]
 )
 def test_a_total_has_no_band_while_a_question_about_danger_is_open(definition, left_open):
     said = {item.number: 0 for item in definition.items if item.number not in left_open}
     assert (score(definition, said).total, score(definition, said).band) == (0, None)
-    assert score(definition, said | dict.fromkeys(left_open, 0)).band is Band.MINIMAL
+    assert score(definition, said | {9: 0}).band is Band.MINIMAL
 
 
 @pytest.mark.parametrize(("values", "total", "band"), GAD_7_CASES)

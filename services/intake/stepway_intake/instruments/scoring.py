@@ -12,7 +12,7 @@ from stepway_intake.instruments.definition import TOTAL, Band, Definition, Findi
 class Score:
     """A total with its band, or neither when too many items are unanswered; other scales and findings by name.
 
-    Nor is there a band while a question about danger is open (APA, DSM-5 severity measures).
+    Nor is there a band while a question about danger that the total asks for is open (APA, DSM-5 severity measures).
     `treat_as` is the next band up where single answers ask for it; `permille` is the share of the highest total.
     """
 
@@ -148,10 +148,8 @@ def _band(definition: Definition, facts: Facts) -> Band | None:
         cases = tuple((risk.value, when) for risk, when in definition.risks)
         category = _finding(Finding("band", cases, Band.NONE), facts)
         return None if category is None else Band(category)
-    total, open_ = facts.scales.get(TOTAL), _left_open(definition, facts, worse_than=Risk.NONE)
-    if total is None or definition.total is None or open_ is not Risk.NONE:
-        return None
-    return band_of(definition.total, total)
+    total, left_open = facts.scales.get(TOTAL), unanswered(definition, facts.answers) & definition.risk_items
+    return None if total is None or definition.total is None or left_open else band_of(definition.total, total)
 
 
 def _treat_as(definition: Definition, facts: Facts, band: Band | None) -> Band | None:
