@@ -292,6 +292,13 @@ async def test_substance_use_that_comes_into_a_general_record_makes_it_part_2_fo
 
     made = [await recorded(first, each) for each in (GAD_7, assessment_pb2.INSTRUMENT_DAST_10, GAD_7)]
     assert of_each_event(network, first, *made) == ["general"] * 3 + ["part2"] * 2
+    kept = f"SELECT 1 FROM person_label WHERE person = '{referrals[0].patient_id}' AND label = 'part2'"
+    for service in ("scheduling", "care", "family", "notifications"):
+
+        async def heard(service: str = service) -> Any:
+            return network.rows(service, kept)
+
+        await until(heard)
     dual = (await lakeside.call("intake", "WorkupService/StartWorkup", a_workup(second))).workup.id
     assert of_each_event(network, second, dual) == ["general", "part2", "part2"]
     adult = a_workup(third, battery=workup_pb2.BATTERY_ADULT_MENTAL_HEALTH)

@@ -386,6 +386,14 @@ class Saving(RuleBasedStateMachine):
 
         self.attempt(change)
 
+    @rule()
+    def nobody_comes_back_to_it(self) -> None:
+        late = NOON + workups.LEFT_ALONE
+        self.workup, flags = workups.flag_left_open(self.workup, flag_ids=ids(), at=late)
+        self.flagged += [flag.risk for flag in flags]
+        assert workups.due_at(self.workup) is None
+        assert workups.flag_left_open(self.workup, flag_ids=ids(), at=late) == (self.workup, [])
+
     @rule(name=st.sampled_from(battery.required))
     def an_instrument_is_answered_whole(self, name: str) -> None:
         answers = {item.number: item.values[0] for item in CURRENT[name].items}

@@ -40,7 +40,7 @@ from stepway_intake.store import referrals as store
 from stepway_intake.store.people import add_patient, find_patient, hold_patient, lock_patient, save_label
 from stepway_intake.wire import referrals as wire
 from stepway_intake.wire.imports import came
-from stepway_intake.wire.people import contact_points
+from stepway_intake.wire.people import contact_points, patient_label_raised
 
 
 async def keep(tx: Tx, before: Referral, after: Referral) -> Referral:
@@ -65,8 +65,10 @@ async def hold(tx: Tx, id: UUID, *, may_raise: bool = False) -> Referral:
 
 async def raise_label(tx: Tx, referral: Referral) -> Referral:
     """Something of substance use has come into the record; whatever is announced from now on says Part 2."""
-    if referral.patient.label is not Label.PART2:
-        await save_label(tx, referral.patient.id, Label.PART2)
+    if referral.patient.label is Label.PART2:
+        return referral
+    await save_label(tx, referral.patient.id, Label.PART2)
+    await outbox.append(tx, patient_label_raised(referral.patient.id, tx.now), label=Label.PART2)
     return replace(referral, patient=replace(referral.patient, label=Label.PART2))
 
 
