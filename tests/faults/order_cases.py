@@ -19,6 +19,7 @@ from stepway.intake.v1.events_pb2 import (
     ConsentRevoked,
     ConsentSuperseded,
     PatientAdmitted,
+    PatientLabelRaised,
     PatientMerged,
     ReferralReceived,
     RiskFlagAcknowledged,
@@ -380,6 +381,24 @@ def _an_admission(row: Row) -> str:
     )
 
 
+def raises(service: str) -> Callable[[random.Random, Network], Case]:
+    """Of some people, of whom something else may have been heard before."""
+
+    def made(rng: random.Random, _: Network) -> Case:
+        before, events = [], list[Delivery]()
+        for site in SITES:
+            for patient in (str(uuid4()) for _ in range(3)):
+                before.append(f"INSERT INTO person_label VALUES ('{site}', '{patient}', '{rng.choice(LABELS)}')")
+                events += labelled(rng, site, [raised(patient)] * rng.randint(1, 3))
+        return Case(service, events, {"labels": LABELLED}, ";".join(before))
+
+    return made
+
+
+def raised(patient: str) -> PatientLabelRaised:
+    return PatientLabelRaised(patient_id=patient, raised_at=to_proto(NOON))
+
+
 ALIASES = "SELECT site, person, same_as FROM person_alias"
 
 
@@ -480,4 +499,8 @@ CASES: dict[str, Callable[[random.Random, Network], Case]] = {
     "follow_planned_patient": merged_plans,
     "follow_linked_patient": merged_families,
     "follow_messaged_patient": merged_messages,
+    "label_seated_patient": raises("scheduling"),
+    "label_planned_patient": raises("care"),
+    "label_linked_patient": raises("family"),
+    "label_messaged_patient": raises("notifications"),
 }

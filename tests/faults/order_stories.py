@@ -35,6 +35,7 @@ from tests.faults.order_cases import (
     invitations,
     labelled,
     merges,
+    raised,
     referred,
     seats,
     some,
@@ -62,7 +63,7 @@ def family_story(rng: random.Random, _: Network) -> Case:
             ]
             events += labelled(rng, site, messages)
             patients.append(patient)
-        events += labelled(rng, site, merges(rng, patients[:3]))
+        events += labelled(rng, site, [*merges(rng, patients[:3]), raised(patients[0])])
     links = (
         "SELECT site, id, patient_id, family_member_id, granted, revoked, at, correlation, causation FROM consent_link"
     )
@@ -143,14 +144,12 @@ def care_story(rng: random.Random, _: Network) -> Case:
 
 
 def becoming_one(rng: random.Random, rows: Sequence[Row]) -> list[Delivery]:
-    """All people of a site whom these rows are about."""
-    return [
-        event
-        for site in SITES
-        for event in labelled(
-            rng, site, merges(rng, sorted({row["patient_id"] for row in rows if row["site"] == site}))
-        )
-    ]
+    """All people of a site whom these rows are about, and something of substance use comes into one record."""
+    events = list[Delivery]()
+    for site in sorted({row["site"] for row in rows}):
+        people = sorted({row["patient_id"] for row in rows if row["site"] == site})
+        events += labelled(rng, site, [*merges(rng, people), raised(rng.choice(people))])
+    return events
 
 
 MIXED: dict[str, Callable[[random.Random, Network], Case]] = {

@@ -14,6 +14,7 @@ from stepway.intake.v1.assessment_service_pb2 import (
     RecordAssessmentRequest,
     RecordCodedAssessmentRequest,
 )
+from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
 from stepway.intake.v1.risk_service_pb2 import (
     AcknowledgeRiskFlagRequest,
     ListRiskFlagsRequest,
@@ -204,14 +205,47 @@ async def test_danger_is_flagged_when_it_is_saved_once_and_not_lowered_by_anothe
 
 async def test_a_worse_category_that_comes_out_later_is_flagged_anew(network: Network) -> None:
     workup = await begun(network)
-    low = (await save(network, workup.id, C_SSRS, {1: 1})).risk_flag_id
-    assert low == ""  # six questions are open: that is flagged at the end
-    moderate = (await save(network, workup.id, C_SSRS, {2: 1, 3: 1})).risk_flag_id
-    high = (await save(network, workup.id, C_SSRS, {4: 1})).risk_flag_id
-    found = [await a_flag(network, id) for id in (moderate, high)]
-    assert [each.level for each in found] == [risk_flag_pb2.RISK_LEVEL_MODERATE, risk_flag_pb2.RISK_LEVEL_HIGH]
-    assert [each.urgency for each in found] == [risk_flag_pb2.RISK_URGENCY_REVIEW, risk_flag_pb2.RISK_URGENCY_PAGE]
+    given: tuple[dict[int, int], ...] = ({1: 1}, {2: 1, 3: 1}, {4: 1})
+    found = [await a_flag(network, (await save(network, workup.id, C_SSRS, each)).risk_flag_id) for each in given]
+    levels = [risk_flag_pb2.RiskLevel.Name(each.level).removeprefix("RISK_LEVEL_") for each in found]
+    assert levels == ["LOW", "MODERATE", "HIGH"]
+    review, page = risk_flag_pb2.RISK_URGENCY_REVIEW, risk_flag_pb2.RISK_URGENCY_PAGE
+    assert [each.urgency for each in found] == [review, review, page]
     assert all(each.due_at.ToDatetime() > each.raised_at.ToDatetime() for each in found)
+
+
+async def test_a_yes_of_now_pages_though_a_form_of_last_week_asked_for_a_review(network: Network) -> None:
+    workup = await begun(network)
+    old = to_proto(datetime.now(UTC) - timedelta(days=5))
+    review = (await save(network, workup.id, PHQ_9, {9: 2}, answered_at=old)).risk_flag_id
+    page = (await save(network, workup.id, PHQ_9, {9: 3})).risk_flag_id
+    assert [announced(network, [id])[0] for id in (review, page)] == ["risk_review_requested", "risk_flagged"]
+
+
+LEFT_ALONE = """
+    UPDATE workup SET due_at = now(),
+     drafts = jsonb_set(drafts, '{{phq-9, saved_at}}', to_jsonb((now() - interval '8 hours')::text))
+     WHERE id = '{id}';
+    UPDATE work SET due_at = now() WHERE site = 'northside' AND loop = 'left_open'"""
+
+
+async def test_a_question_about_danger_that_nobody_comes_back_to_is_flagged_on_the_day(network: Network) -> None:
+    workup = await begun(network)
+    assert (await save(network, workup.id, PHQ_9, dict.fromkeys(range(1, 9), 1))).risk_flag_id == ""
+    network.platform.postgres.run_sql(LEFT_ALONE.format(id=workup.id), database="stepway_intake")
+
+    async def flagged() -> Any:
+        query = f"SELECT id::text FROM risk_flag WHERE referral_id = '{workup.referral_id}'"
+        return network.rows("intake", query)
+
+    (row,) = await until(flagged)
+    flag = await a_flag(network, row["id"])
+    assert (flag.level, flag.urgency) == (risk_flag_pb2.RISK_LEVEL_UNANSWERED, risk_flag_pb2.RISK_URGENCY_REVIEW)
+    audited = f"SELECT 1 FROM audit WHERE action = 'left_open' AND '{workup.patient_id}' = ANY (people)"
+    assert len(network.rows("intake", audited)) == 1
+    await excuse(network, workup.id, instrument=PHQ_9)
+    await save(network, workup.id, PHQ_9, {1: 2})
+    assert network.rows("intake", f"SELECT due_at FROM workup WHERE id = '{workup.id}'") == [{"due_at": None}]
 
 
 async def test_a_question_about_danger_that_is_left_open_is_flagged_when_the_workup_ends(network: Network) -> None:
@@ -238,6 +272,42 @@ async def test_an_instrument_about_danger_that_was_declined_is_never_a_no(networ
     assert assessed <= {part.instrument for part in done.workup.parts}
     assert [(await a_flag(network, id)).level for id in done.risk_flag_ids] == [risk_flag_pb2.RISK_LEVEL_UNANSWERED]
     assert network.rows("intake", f"SELECT 1 FROM assessment WHERE workup_id = '{workup.id}'") == []
+
+
+def of_each_event(network: Network, *ids: str) -> list[str]:
+    """The label under which each event about these records was announced."""
+    every = ", ".join(f"'{id}'" for id in ids)
+    rows = network.rows("intake", f"SELECT subject FROM outbox WHERE aggregate_id IN ({every}) ORDER BY id")
+    return [row["subject"].split(".")[3] for row in rows]
+
+
+async def test_substance_use_that_comes_into_a_general_record_makes_it_part_2_for_good(network: Network) -> None:
+    lakeside = At(network, LAKESIDE)  # no Part 2 programme
+    referrals = [await a_referral_at(network, LAKESIDE) for _ in range(3)]
+    first, second, third = (each.id for each in referrals)
+
+    async def recorded(referral: str, instrument: int) -> str:
+        form = a_form(referral, instrument, {1: 0})
+        return str((await lakeside.call("intake", "AssessmentService/RecordAssessment", form)).assessment.id)
+
+    made = [await recorded(first, each) for each in (GAD_7, assessment_pb2.INSTRUMENT_DAST_10, GAD_7)]
+    assert of_each_event(network, first, *made) == ["general"] * 3 + ["part2"] * 2
+    kept = f"SELECT 1 FROM person_label WHERE person = '{referrals[0].patient_id}' AND label = 'part2'"
+    for service in ("scheduling", "care", "family", "notifications"):
+
+        async def heard(service: str = service) -> Any:
+            return network.rows(service, kept)
+
+        await until(heard)
+    dual = (await lakeside.call("intake", "WorkupService/StartWorkup", a_workup(second))).workup.id
+    assert of_each_event(network, second, dual) == ["general", "part2", "part2"]
+    adult = a_workup(third, battery=workup_pb2.BATTERY_ADULT_MENTAL_HEALTH)
+    workup = (await lakeside.call("intake", "WorkupService/StartWorkup", adult)).workup.id
+    drinks = [{"item": item, "value": 3} for item in (1, 2, 3)]
+    answers = SaveWorkupAnswersRequest(request_id=str(uuid4()), workup_id=workup, instrument=AUDIT_C, answers=drinks)
+    await lakeside.call("intake", "WorkupService/SaveWorkupAnswers", answers)
+    after = await recorded(third, GAD_7)
+    assert of_each_event(network, third, workup, after) == ["general"] * 3 + ["part2"]
 
 
 def a_medication(**changes: Any) -> dict[str, Any]:
@@ -316,6 +386,14 @@ async def test_a_score_is_told_with_its_change_since_the_one_before_and_its_flag
     assert [each.previous_assessment_id for each in told] == ["", first, second]
     assert [[flag.assessment_id for flag in each.risk_flags] for each in told] == [[], [second], []]
     assert {finding.rule: finding.outcome for finding in told[0].score.findings} == {"algorithm": "major"}
+
+
+async def test_a_form_without_an_answer_is_refused_and_moves_no_referral(network: Network) -> None:
+    referral = await a_referral_at(network)
+    with pytest.raises(InvalidInput, match="FIELD_INVALID"):
+        await record(network, referral.id, GAD_7, {})
+    request = GetReferralRequest(referral_id=referral.id)
+    assert (await call(network, "GetReferral", request, "ReferralService")).referral.status == referral.status
 
 
 async def test_a_total_that_is_missing_or_made_by_another_rule_has_no_change(network: Network) -> None:
@@ -437,6 +515,21 @@ async def in_danger(network: Network, **changes: Any) -> str:
     referral = await a_referral_at(network)
     recorded = await call(network, "RecordAssessment", phq_9(referral.id, IN_DANGER, **changes), "AssessmentService")
     return str(recorded.risk_flag_id)
+
+
+async def in_own_words(network: Network, **changes: Any) -> str:
+    """The flag that somebody's own answers raised."""
+    referral = await a_referral_at(network)
+    patient = network.holding(network.token(referral.patient_id, "patient", northside=["patient"]))
+    form = phq_9(referral.id, IN_DANGER, **changes)
+    answer = await patient.call("stepway.intake.v1.AssessmentService/RecordAssessment", form, site=NORTHSIDE)
+    return str(answer.risk_flag_id)
+
+
+async def test_a_patient_whose_clock_is_days_slow_is_paged_about_all_the_same(network: Network) -> None:
+    old = to_proto(datetime.now(UTC) - timedelta(days=3))
+    flag = await in_own_words(network, answered_at=old)
+    assert announced(network, [flag])[0] == "risk_flagged"
 
 
 async def test_a_flag_is_open_until_it_is_taken_and_then_until_it_is_on_record_what_was_done(network: Network) -> None:

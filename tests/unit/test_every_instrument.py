@@ -228,6 +228,7 @@ def test_the_items_of_the_audit_c_are_those_of_the_audit_unless_the_panel_is_nam
     ("said", "panel", "reason"),
     [
         ({}, "", "LOINC_UNKNOWN"),
+        ({"44261-6": 9}, "", "LOINC_UNKNOWN"),  # a total alone is no answer
         ({"99999-9": 1}, "", "LOINC_UNKNOWN"),
         ({"44250-9": 1, "69725-0": 1}, "", "LOINC_UNKNOWN"),  # of two instruments
         ({"44250-9": 1}, "72110-0", "LOINC_UNKNOWN"),

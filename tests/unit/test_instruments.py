@@ -3,7 +3,7 @@
 import pytest
 
 from stepway_chassis.errors import InvalidInput
-from stepway_intake.instruments.catalogue import GAD_7, PHQ_9
+from stepway_intake.instruments.catalogue import GAD_7, PHQ_9, find
 from stepway_intake.instruments.definition import Band, Risk
 from stepway_intake.instruments.scoring import risk_of, score
 
@@ -39,6 +39,15 @@ GAD_7_CASES = [
 @pytest.mark.parametrize(("values", "total", "band"), PHQ_9_CASES)
 def test_a_phq_9_total_falls_into_its_published_band(values, total, band):
     assert (score(PHQ_9, answers(*values)).total, score(PHQ_9, answers(*values)).band) == (total, band)
+
+
+@pytest.mark.parametrize(
+    ("definition", "left_open"), [(PHQ_9, {9}), (PHQ_9, {9, 10}), (find("phq-9m"), {9}), (find("phq-9m"), {9, 12, 13})]
+)
+def test_a_total_has_no_band_while_a_question_about_danger_is_open(definition, left_open):
+    said = {item.number: 0 for item in definition.items if item.number not in left_open}
+    assert (score(definition, said).total, score(definition, said).band) == (0, None)
+    assert score(definition, said | {9: 0}).band is Band.MINIMAL
 
 
 @pytest.mark.parametrize(("values", "total", "band"), GAD_7_CASES)

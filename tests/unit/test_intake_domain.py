@@ -47,7 +47,12 @@ def phq_9(*, item_9: int | None = 0, others: int = 0) -> dict[int, int]:
 
 
 def assessed(
-    answers: dict[int, int], definition: Definition = PHQ_9, *, age: timedelta = timedelta(0), **changes: Any
+    answers: dict[int, int],
+    definition: Definition = PHQ_9,
+    *,
+    age: timedelta = timedelta(0),
+    by_patient: bool = False,
+    **changes: Any,
 ) -> tuple[Assessment, RiskFlag | None]:
     return assess(
         a_referral(**changes),
@@ -57,6 +62,7 @@ def assessed(
         flag_id=FLAG,
         answered_at=NOON - age,
         now=NOON,
+        by_patient=by_patient,
     )
 
 
@@ -110,6 +116,11 @@ def test_an_instrument_that_is_repeated_later_moves_a_referral_nowhere(status: S
 @pytest.mark.parametrize("others", [0, 1, 3])
 def test_any_yes_to_item_9_pages_whatever_the_total(item_9: int, others: int) -> None:
     assert urgency(phq_9(item_9=item_9, others=others)) is Urgency.PAGE
+
+
+def test_a_patients_own_clock_makes_nothing_a_thing_of_the_past() -> None:
+    assert urgency(phq_9(item_9=3), age=timedelta(days=3)) is Urgency.REVIEW
+    assert urgency(phq_9(item_9=3), age=timedelta(days=3), by_patient=True) is Urgency.PAGE
 
 
 def test_a_yes_to_item_9_pages_although_nothing_else_was_answered() -> None:

@@ -1,6 +1,6 @@
 """Workups and flags as they may and may not go: rules, and every way through them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -42,16 +42,25 @@ def a_workup(battery: str = "adult-mental-health", **changes: Any) -> Workup:
 
 
 def saved(
-    workup: Workup, definition: Definition, answers: dict[int, int], *, age: timedelta = timedelta(0), **how: Any
+    workup: Workup,
+    definition: Definition,
+    answers: dict[int, int],
+    *,
+    age: timedelta = timedelta(0),
+    now: datetime = NOON,
+    **how: Any,
 ) -> tuple[Workup, RiskFlag | None]:
     return workups.save_answers(
-        workup, definition, answers, assessment_id=ASSESSMENT, flag_id=FLAG, answered_at=NOON - age, now=NOON, **how
+        workup, definition, answers, assessment_id=ASSESSMENT, flag_id=FLAG, answered_at=now - age, now=now, **how
     )
 
 
+def ids() -> Iterator[UUID]:
+    return (UUID(int=number) for number in count(100))
+
+
 def completed(workup: Workup) -> workups.Completed:
-    ids = (UUID(int=number) for number in count(100))
-    return workups.complete(workup, a_referral(), flag_ids=ids, by="staff-1", at=NOON)
+    return workups.complete(workup, a_referral(), flag_ids=ids(), by="staff-1", at=NOON)
 
 
 def excused(workup: Workup, *but: str) -> Workup:
@@ -122,6 +131,63 @@ def test_a_yes_that_is_taken_back_leaves_the_flag_and_raises_no_other() -> None:
     assert completed(excused(workup)).flags == []
 
 
+WEEKS = timedelta(weeks=3)
+
+
+@pytest.mark.parametrize(
+    ("first", "age", "again", "urgency"),
+    [
+        ({9: 2}, timedelta(days=5), {9: 3}, Urgency.PAGE),
+        ({9: 2}, timedelta(days=5), {9: 1}, Urgency.PAGE),
+        ({9: 2}, timedelta(days=5), {1: 3}, None),
+        ({9: 2}, timedelta(hours=47), {9: 3}, None),
+        ({9: 2}, timedelta(hours=47), {9: 0}, None),
+    ],
+)
+def test_a_yes_of_now_pages_unless_one_of_the_last_two_days_has(
+    first: dict[int, int], age: timedelta, again: dict[int, int], urgency: Urgency | None
+) -> None:
+    workup, _ = saved(a_workup(), PHQ_9, first, age=age)
+    workup, flag = saved(workup, PHQ_9, again)
+    assert (flag.urgency if flag else None) == urgency
+    workup, _ = saved(workup, C_SSRS, {1: 0, 2: 0, 6: 0})
+    assert completed(excused(workup)).flags == []
+
+
+def test_a_yes_that_is_said_again_weeks_later_is_flagged_again() -> None:
+    workup, _ = saved(a_workup(), C_SSRS, {1: 1, 2: 1, 3: 1, 4: 1, 5: 0, 6: 0})
+    workup, lower = saved(workup, C_SSRS, {3: 1, 4: 0}, now=NOON + WEEKS)
+    workup, higher = saved(workup, C_SSRS, {4: 1}, now=NOON + WEEKS)
+    workup, same = saved(workup, C_SSRS, {5: 1}, now=NOON + WEEKS)
+    assert [flag and flag.risk for flag in (lower, higher, same)] == [Risk.MODERATE, Risk.HIGH, None]
+    _, old = saved(workup, C_SSRS, {4: 1}, age=WEEKS, now=NOON + 2 * WEEKS)
+    assert old is None  # it is the form of before that was typed in once more
+
+
+def test_low_danger_is_flagged_though_questions_are_open_and_these_when_nobody_comes_back() -> None:
+    workup, low = saved(a_workup(), C_SSRS, {1: 1, 2: 1})
+    assert low is not None
+    assert low.risk is Risk.LOW
+    late = NOON + workups.LEFT_ALONE
+    assert workups.due_at(workup) == late
+    assert workups.flag_left_open(workup, flag_ids=ids(), at=late - timedelta(seconds=1)) == (workup, [])
+    workup, flags = workups.flag_left_open(workup, flag_ids=ids(), at=late)
+    assert [(flag.risk, flag.urgency) for flag in flags] == [(Risk.UNANSWERED, Urgency.REVIEW)]
+    workup, again = saved(workup, C_SSRS, {2: 1}, now=late)
+    assert (again, workups.due_at(workup)) == (None, None)
+    assert [flag.assessment_id for flag in completed(excused(workup)).flags] == [None]  # the PHQ-9 was never begun
+
+
+def test_only_a_draft_that_leaves_a_question_about_danger_open_is_waited_for() -> None:
+    workup, _ = saved(a_workup(), GAD_7, {1: 1})
+    assert workups.due_at(workup) is None
+    workup, _ = saved(workup, PHQ_9, {1: 1})
+    later, _ = saved(workup, PHQ_9, {2: 1}, now=NOON + timedelta(hours=1))
+    assert workups.due_at(later) == NOON + timedelta(hours=1) + workups.LEFT_ALONE
+    assert workups.due_at(saved(later, PHQ_9, {9: 0})[0]) is None
+    assert workups.due_at(replace(later, completed_at=NOON)) is None
+
+
 def test_answers_of_a_paper_form_of_last_week_ask_for_a_review() -> None:
     _, flag = saved(a_workup(), PHQ_9, {9: 3}, age=timedelta(days=7))
     assert flag is not None
@@ -132,6 +198,27 @@ def test_answers_beyond_the_form_are_refused_and_nothing_is_kept() -> None:
     for answers, reason in (({8: 1}, "ITEM_UNKNOWN"), ({1: 4}, "ANSWER_OUT_OF_RANGE")):
         with pytest.raises(InvalidInput, match=reason):
             saved(a_workup(), GAD_7, answers)
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "of_substance_use"),
+    [
+        *(("audit", {1: 0}, True), ("dast-10", {1: 0}, True), ("bam", {1: 0}, True), ("bam", {}, False)),
+        *(("audit-c", {1: 0}, False), ("audit-c", {1: 4}, False), ("audit-c", {1: 3, 2: 0, 3: 0}, True)),
+        *(("phq-9", dict.fromkeys(range(1, 10), 3), False), ("dast-10", {}, False)),
+    ],
+)
+def test_what_is_answered_about_substances_makes_a_record_one_of_substance_use(
+    name: str, answers: dict[int, int], of_substance_use: bool
+) -> None:
+    assert workups.is_of_substance_use(saved(a_workup(), CURRENT[name], answers)[0]) is of_substance_use
+
+
+def test_so_do_a_battery_and_an_interview_that_names_a_substance() -> None:
+    assert {name for name in BATTERIES if workups.is_of_substance_use(a_workup(name))} == {"dual", "substance-use"}
+    for said, of_substance_use in (({"none": True}, False), ({"substances": [{}]}, True)):
+        told = workups.save_section(a_workup(), Kind.SUBSTANCE_USE, said)
+        assert workups.is_of_substance_use(told) is of_substance_use
 
 
 # Forms
@@ -298,6 +385,14 @@ class Saving(RuleBasedStateMachine):
             return workup
 
         self.attempt(change)
+
+    @rule()
+    def nobody_comes_back_to_it(self) -> None:
+        late = NOON + workups.LEFT_ALONE
+        self.workup, flags = workups.flag_left_open(self.workup, flag_ids=ids(), at=late)
+        self.flagged += [flag.risk for flag in flags]
+        assert workups.due_at(self.workup) is None
+        assert workups.flag_left_open(self.workup, flag_ids=ids(), at=late) == (self.workup, [])
 
     @rule(name=st.sampled_from(battery.required))
     def an_instrument_is_answered_whole(self, name: str) -> None:

@@ -1,6 +1,6 @@
 """What care does when it hears of something."""
 
-from stepway.intake.v1.events_pb2 import PatientMerged
+from stepway.intake.v1.events_pb2 import PatientLabelRaised, PatientMerged
 from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed
 from stepway_care import domain, store, wire
 from stepway_chassis import labels, merges, outbox
@@ -24,6 +24,12 @@ def handlers() -> list[Handler[None]]:
             apply=follow_patient,
             commutative="keeps who has become whom; what comes later for the former is the latter's as well",
         ),
+        Handler(
+            name="label_planned_patient",
+            event=PatientLabelRaised,
+            apply=raise_label,
+            commutative="keeps the highest label that was heard of",
+        ),
     ]
 
 
@@ -42,6 +48,11 @@ async def draft_plan(tx: Tx, event: Event, _: None) -> None:
     )
     if await store.add_plan(tx, plan):
         await outbox.append(tx, wire.plan_drafted(plan), label=await labels.of(tx, patient_id))
+
+
+async def raise_label(tx: Tx, event: Event, _: None) -> None:
+    """Whatever is announced about this patient from now on is as confidential as that."""
+    tx.concerns(await labels.keep(tx, wire.labelled(event), event.label))
 
 
 async def follow_patient(tx: Tx, event: Event, _: None) -> None:

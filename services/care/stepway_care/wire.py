@@ -32,6 +32,12 @@ def seated(event: Event) -> tuple[UUID, UUID, datetime]:
     return UUID(message.enrollment_id), UUID(message.patient_id), since
 
 
+def labelled(event: Event) -> UUID:
+    """Whose record is more confidential than before."""
+    assert isinstance(event.message, intake_events_pb2.PatientLabelRaised)
+    return UUID(event.message.patient_id)
+
+
 def merged(event: Event) -> tuple[UUID, UUID]:
     """Whose records went, and into whose."""
     message = event.message

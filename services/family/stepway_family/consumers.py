@@ -6,6 +6,7 @@ from stepway.intake.v1.events_pb2 import (
     ConsentRevoked,
     ConsentSuperseded,
     PatientAdmitted,
+    PatientLabelRaised,
     PatientMerged,
 )
 from stepway_chassis import labels, loops, merges
@@ -46,6 +47,12 @@ def handlers() -> list[Handler[None]]:
             apply=follow_patient,
             commutative="keeps who has become whom; what comes later for the former is the latter's as well",
         ),
+        Handler(
+            name="label_linked_patient",
+            event=PatientLabelRaised,
+            apply=raise_label,
+            commutative="keeps the highest label that was heard of",
+        ),
     ]
 
 
@@ -77,6 +84,11 @@ async def note_admission(tx: Tx, event: Event, _: None) -> None:
     tx.concerns(patient_id)
     await store.keep_admission(tx, patient_id, wire.origin(event))
     await loops.wake(tx, LOOP, tx.now)
+
+
+async def raise_label(tx: Tx, event: Event, _: None) -> None:
+    """Whatever is announced about this patient from now on is as confidential as that."""
+    tx.concerns(await labels.keep(tx, wire.labelled(event), event.label))
 
 
 async def follow_patient(tx: Tx, event: Event, _: None) -> None:

@@ -8,6 +8,7 @@ from stepway_intake.expiring import expiring
 from stepway_intake.fallback import Fallback
 from stepway_intake.gauges import GAUGES
 from stepway_intake.handing_over import handing_over
+from stepway_intake.left_open import left_open
 from stepway_intake.service.admissions import AdmissionService
 from stepway_intake.service.assessments import AssessmentService
 from stepway_intake.service.consents import ConsentService
@@ -47,6 +48,7 @@ def wire(runtime: Runtime, settings: IntakeSettings) -> Wiring:
         loops=[
             watchdog(database, runtime.peers, telemetry, runtime.now, pause, fallback, fallback_after),
             expiring(database),
+            left_open(database, telemetry),
             handing_over(database, runtime.peers, telemetry, runtime.now, again),
         ],
         gauges=GAUGES,

@@ -12,6 +12,7 @@ from stepway.intake.v1.events_pb2 import (
     ConsentExpired,
     ConsentRevoked,
     ConsentSuperseded,
+    PatientLabelRaised,
     PatientMerged,
     ReferralReceived,
     RiskFlagAcknowledged,
@@ -102,6 +103,12 @@ def handlers(peers: Peers) -> list[Handler[Any]]:
             event=PatientMerged,
             apply=follow_patient,
             commutative="keeps who has become whom; what comes later for the former is the latter's as well",
+        ),
+        Handler(
+            name="label_messaged_patient",
+            event=PatientLabelRaised,
+            apply=raise_label,
+            commutative="keeps the highest label that was heard of",
         ),
     ]
 
@@ -213,6 +220,11 @@ async def withhold_messages(tx: Tx, event: Event, answers: Answers) -> None:
     tx.concerns(patient_id)
     if member_id and not all(answers.granted):
         await store.withhold_from_family_member(tx, member_id)
+
+
+async def raise_label(tx: Tx, event: Event, _: None) -> None:
+    """Whatever is announced about this patient from now on is as confidential as that."""
+    tx.concerns(await labels.keep(tx, wire.labelled(event), event.label))
 
 
 async def follow_patient(tx: Tx, event: Event, _: None) -> None:

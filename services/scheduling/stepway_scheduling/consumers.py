@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from stepway.intake.v1.admission_service_pb2 import GetAdmissionRequest
-from stepway.intake.v1.events_pb2 import AdmissionEnded, PatientAdmitted, PatientMerged
+from stepway.intake.v1.events_pb2 import AdmissionEnded, PatientAdmitted, PatientLabelRaised, PatientMerged
 from stepway_chassis import labels, merges
 from stepway_chassis.deliveries import Handler
 from stepway_chassis.events import Event
@@ -38,6 +38,12 @@ def handlers(peers: Peers) -> list[Handler[Any]]:
             apply=follow_patient,
             commutative="keeps who has become whom; what comes later for the former is the latter's as well",
         ),
+        Handler(
+            name="label_seated_patient",
+            event=PatientLabelRaised,
+            apply=raise_label,
+            commutative="keeps the highest label that was heard of",
+        ),
     ]
 
 
@@ -61,6 +67,11 @@ async def _queued(tx: Tx, event: Event, admission: Admission) -> Enrollment:
     patient_id = await labels.keep(tx, admission.patient_id, event.label)
     tx.concerns(patient_id)
     return domain.queue(replace(admission, patient_id=patient_id), id=uuid7(tx.now))
+
+
+async def raise_label(tx: Tx, event: Event, _: None) -> None:
+    """Whatever is announced about this patient from now on is as confidential as that."""
+    tx.concerns(await labels.keep(tx, wire.labelled(event), event.label))
 
 
 async def follow_patient(tx: Tx, event: Event, _: None) -> None:

@@ -64,6 +64,12 @@ def admission_id(event: Event) -> UUID:
     return UUID(message.admission_id)
 
 
+def labelled(event: Event) -> UUID:
+    """Whose record is more confidential than before."""
+    assert isinstance(event.message, intake_events_pb2.PatientLabelRaised)
+    return UUID(event.message.patient_id)
+
+
 def merged(event: Event) -> tuple[UUID, UUID]:
     """Whose records went, and into whose."""
     message = event.message

@@ -50,6 +50,7 @@ CHANGES = (
         excuses jsonb NOT NULL,
         completed_at timestamptz,
         completed_by text,
+        due_at timestamptz,
         PRIMARY KEY (site, id),
         FOREIGN KEY (site, referral_id) REFERENCES referral,
         CHECK ((completed_at IS NULL) = (completed_by IS NULL))
@@ -70,10 +71,11 @@ CHANGES = (
     )""",
     "CREATE INDEX content_pack_of ON content_pack (site, instrument, version, language, id)",
     "CREATE INDEX workup_patient ON workup (site, patient_id)",
+    "CREATE INDEX workup_due ON workup (site, due_at) WHERE due_at IS NOT NULL",
     "CREATE UNIQUE INDEX workup_open ON workup (site, referral_id) WHERE completed_at IS NULL",
 )
 RIGHTS = {
-    "workup": "SELECT, INSERT, UPDATE (patient_id, drafts, sections, excuses, completed_at, completed_by)",
+    "workup": "SELECT, INSERT, UPDATE (patient_id, drafts, sections, excuses, completed_at, completed_by, due_at)",
     "content_pack": "SELECT, INSERT",
 }
 

@@ -37,9 +37,10 @@ def assess(
     flag_id: UUID,
     answered_at: datetime,
     now: datetime,
+    by_patient: bool = False,
     within: Mapping[Risk, Within] = WITHIN,
 ) -> tuple[Assessment, RiskFlag | None]:
-    """Score one set of answers, and flag what must not wait.
+    """Score one set of answers, and flag what must not wait; what patients send themselves is of now to a flag.
 
     Raises InvalidInput ANSWERED_IN_FUTURE, ITEM_UNKNOWN, ANSWER_OUT_OF_RANGE.
     """
@@ -48,7 +49,8 @@ def assess(
     raised = RiskFlag(
         flag_id, referral.patient.id, referral.id, Urgency.REVIEW, raised_at=now, assessment_id=assessment_id
     )
-    return assessment, flag_of(risk_of(definition, answers), raised, age=now - answered_at, within=within)
+    age = timedelta(0) if by_patient else now - answered_at
+    return assessment, flag_of(risk_of(definition, answers), raised, age=age, within=within)
 
 
 def scored(

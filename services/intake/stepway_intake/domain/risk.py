@@ -115,14 +115,18 @@ def acknowledge(flag: RiskFlag, *, by: str, at: datetime) -> tuple[RiskFlag, Ack
     """
     if flag.acknowledged_at is not None and (flag.acknowledged_at, flag.acknowledged_by or "") <= (at, by):
         return flag, None
-    taken = replace(flag, acknowledged_at=at, acknowledged_by=by, due_at=at + flag.disposed_within)
-    return taken, Acknowledged(flag.id, flag.patient_id, by, at) if flag.acknowledged_at is None else None
+    taken, acknowledged = _taken(flag, by, at)
+    return taken, acknowledged if flag.acknowledged_at is None else None
 
 
 def take(flag: RiskFlag, *, by: str, at: datetime) -> tuple[RiskFlag, Acknowledged]:
     """Raises Conflict (RISK_FLAG_ALREADY_ACKNOWLEDGED)."""
     if flag.acknowledged_at is not None:
         raise Conflict("RISK_FLAG_ALREADY_ACKNOWLEDGED", "Somebody has taken it; the flag says who.")
+    return _taken(flag, by, at)
+
+
+def _taken(flag: RiskFlag, by: str, at: datetime) -> tuple[RiskFlag, Acknowledged]:
     taken = replace(flag, acknowledged_at=at, acknowledged_by=by, due_at=at + flag.disposed_within)
     return taken, Acknowledged(flag.id, flag.patient_id, by, at)
 

@@ -9,12 +9,17 @@ from uuid import UUID
 from stepway_chassis.errors import Conflict, InvalidInput
 from stepway_intake.domain.assessments import Assessment, check_answered_at, scored
 from stepway_intake.domain.referrals import Referral
-from stepway_intake.domain.risk import WITHIN, RiskFlag, Urgency, Within, flag_of
+from stepway_intake.domain.risk import HISTORICAL, WITHIN, RiskFlag, Urgency, Within, flag_of
 from stepway_intake.domain.sections import Form, Kind
 from stepway_intake.instruments.battery import BATTERIES
 from stepway_intake.instruments.catalogue import CURRENT, find
 from stepway_intake.instruments.definition import Definition, Risk
-from stepway_intake.instruments.scoring import check, risk_of, unanswered
+from stepway_intake.instruments.scoring import check, risk_of, said_of_danger, speaks_of_substance_use, unanswered
+
+SUBSTANCE_USE = frozenset({"dual", "substance-use"})
+"""The batteries of whoever comes for it."""
+LEFT_ALONE = timedelta(hours=8)
+"""After this long a draft that leaves a question about danger open is flagged: on the same day (APA, PHQ-9 item 9)."""
 
 
 class Reason(StrEnum):
@@ -40,13 +45,20 @@ _UNDONE = (PartStatus.MISSING, PartStatus.STARTED)
 
 @dataclass(frozen=True)
 class Draft:
-    """Answers to one instrument that are not scored yet; `flagged` is the worst that a flag was raised for."""
+    """Answers to one instrument that are not scored yet.
+
+    `flagged` is what the last flag was raised for, by answers given at `flagged_at`; `left_open_at` is when it was
+    flagged that a question about danger is open.
+    """
 
     assessment_id: UUID
     version: str
     answers: Mapping[int, int]
     answered_at: datetime
+    saved_at: datetime
     flagged: Risk = Risk.NONE
+    flagged_at: datetime | None = None
+    left_open_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -111,21 +123,23 @@ def save_answers(
     now: datetime,
     within: Mapping[Risk, Within] = WITHIN,
 ) -> tuple[Workup, RiskFlag | None]:
-    """Keep answers, and flag the danger that they show if it is worse than what was flagged already.
+    """Keep answers, and flag the danger that they show unless a flag of the last two days says so already.
 
     Raises Conflict (WORKUP_ALREADY_COMPLETED), InvalidInput ANSWERED_IN_FUTURE, ITEM_UNKNOWN, ANSWER_OUT_OF_RANGE.
     """
     _check_open(workup)
     check_answered_at(answered_at, now=now)
-    draft = _draft(workup, definition, assessment_id, answered_at)
+    draft = _draft(workup, definition, assessment_id, answered_at, now)
     kept = {item: value for item, value in {**draft.answers, **answers}.items() if item not in withdrawn}
     check(definition, kept)
-    danger = risk_of(definition, kept)
-    shown = Risk.NONE if danger is Risk.UNANSWERED or danger.rank <= draft.flagged.rank else danger
-    raised = _flag(workup, draft.assessment_id, flag_id, now)
-    flag = flag_of(shown, raised, age=now - answered_at, within=within)
-    flagged = max(draft.flagged, shown, key=lambda risk: risk.rank)
-    draft = replace(draft, answers=kept, answered_at=answered_at, flagged=flagged)
+    danger = said_of_danger(definition, kept)
+    asked = not definition.risk_items.isdisjoint(answers)
+    if danger.rank <= draft.flagged.rank and not (asked and _said_anew(draft, answered_at, now)):
+        danger = Risk.NONE
+    flag = flag_of(danger, _flag(workup, draft.assessment_id, flag_id, now), age=now - answered_at, within=within)
+    draft = replace(draft, answers=kept, answered_at=answered_at, saved_at=now)
+    if flag:
+        draft = replace(draft, flagged=danger, flagged_at=answered_at)
     return replace(workup, drafts={**workup.drafts, definition.name: draft}), flag
 
 
@@ -152,7 +166,7 @@ def complete(
     at: datetime,
     within: Mapping[Risk, Within] = WITHIN,
 ) -> Completed:
-    """Score what is answered, and flag each question about danger that was left open.
+    """Score what is answered, and flag each question about danger that was left open and is not flagged yet.
 
     Raises Conflict (WORKUP_ALREADY_COMPLETED, WORKUP_INCOMPLETE).
     """
@@ -166,6 +180,33 @@ def complete(
         [_scored(workup, referral, name, draft) for name, draft in answered.items()],
         [flag for flag in (*flags, _never_asked(workup, next(flag_ids), at, within)) if flag],
     )
+
+
+def is_of_substance_use(workup: Workup) -> bool:
+    """By its battery, or by what was answered or told; the record is Part 2 from then on (42 CFR 2.11)."""
+    answered = ((find(name, draft.version), draft.answers) for name, draft in workup.drafts.items())
+    told = workup.sections.get(Kind.SUBSTANCE_USE, {}).get("substances")
+    return workup.battery in SUBSTANCE_USE or bool(told) or any(speaks_of_substance_use(*each) for each in answered)
+
+
+def due_at(workup: Workup) -> datetime | None:
+    """When a draft will have been left alone with a question about danger open; None while there is none to flag."""
+    if workup.completed_at is not None:
+        return None
+    left = (draft for name, draft in workup.drafts.items() if _unflagged(name, draft) is not Risk.NONE)
+    return min((draft.saved_at + LEFT_ALONE for draft in left), default=None)
+
+
+def flag_left_open(
+    workup: Workup, *, flag_ids: Iterator[UUID], at: datetime, within: Mapping[Risk, Within] = WITHIN
+) -> tuple[Workup, Sequence[RiskFlag]]:
+    """Flag the open questions about danger of each draft that was left alone, once; a workup may never be completed."""
+    if workup.completed_at is not None:
+        return workup, []
+    left = {name: draft for name, draft in workup.drafts.items() if draft.saved_at + LEFT_ALONE <= at}
+    flags = {name: _left_open(workup, name, draft, next(flag_ids), at, within) for name, draft in left.items()}
+    flagged = {name: replace(left[name], left_open_at=at) for name, flag in flags.items() if flag}
+    return replace(workup, drafts={**workup.drafts, **flagged}), [flag for flag in flags.values() if flag]
 
 
 def parts(workup: Workup) -> Sequence[Part]:
@@ -193,11 +234,16 @@ def _check_open(workup: Workup) -> None:
         raise Conflict("WORKUP_ALREADY_COMPLETED", "Record what is repeated as an assessment, or begin a new workup.")
 
 
-def _draft(workup: Workup, definition: Definition, assessment_id: UUID, at: datetime) -> Draft:
+def _said_anew(draft: Draft, answered_at: datetime, now: datetime) -> bool:
+    """Later than what was flagged, which is too old by now to have anybody look today."""
+    return draft.flagged_at is not None and answered_at > draft.flagged_at and now - draft.flagged_at > HISTORICAL
+
+
+def _draft(workup: Workup, definition: Definition, assessment_id: UUID, answered_at: datetime, now: datetime) -> Draft:
     """What is there of this instrument; answers to another version of it are not answers to this one."""
     begun = workup.drafts.get(definition.name)
     if begun is None:
-        return Draft(assessment_id, definition.version, {}, at)
+        return Draft(assessment_id, definition.version, {}, answered_at, saved_at=now)
     return begun if begun.version == definition.version else replace(begun, version=definition.version, answers={})
 
 
@@ -230,10 +276,15 @@ def _scored(workup: Workup, referral: Referral, name: str, draft: Draft) -> Asse
 def _left_open(
     workup: Workup, name: str, draft: Draft, flag_id: UUID, at: datetime, within: Mapping[Risk, Within]
 ) -> RiskFlag | None:
-    """What the final answers say beyond what was flagged when they were saved."""
-    danger = risk_of(find(name, draft.version), draft.answers)
-    beyond = danger if danger.rank > draft.flagged.rank else Risk.NONE
+    """What the answers say, or leave open, beyond what was flagged."""
+    beyond = _unflagged(name, draft)
     return flag_of(beyond, _flag(workup, draft.assessment_id, flag_id, at), age=at - draft.answered_at, within=within)
+
+
+def _unflagged(name: str, draft: Draft) -> Risk:
+    danger = risk_of(find(name, draft.version), draft.answers) if draft.answers else Risk.NONE
+    known = draft.flagged.rank if draft.left_open_at is None else max(draft.flagged.rank, Risk.UNANSWERED.rank)
+    return danger if danger.rank > known else Risk.NONE
 
 
 def _never_asked(workup: Workup, flag_id: UUID, at: datetime, within: Mapping[Risk, Within]) -> RiskFlag | None:

@@ -22,8 +22,9 @@ def read(coded: Coded, *, panel: str = "") -> tuple[Definition, dict[int, int]]:
 
 def _asked(codes: set[str], panel: str) -> Definition:
     """Of those that know every code the shortest: the items of AUDIT-C are the first ones of AUDIT."""
-    known = [each for each in CURRENT.values() if codes <= _codes(each) and panel in ("", each.panel_loinc)]
-    if not codes or not known:
+    of_them = [each for each in CURRENT.values() if codes <= _codes(each) and codes - {each.total_loinc}]
+    known = [each for each in of_them if panel in ("", each.panel_loinc)]
+    if not known:
         message = "Send the items of one instrument of the catalogue, by its LOINC codes."
         raise InvalidInput("LOINC_UNKNOWN", message, field="coded_answers")
     return min(known, key=lambda each: len(each.items))

@@ -134,6 +134,7 @@ class Definition:
     risks: tuple[tuple[Risk, When], ...] = ()  # the worst first
     banded_by_risk: bool = False
     skips: tuple[Skip, ...] = ()
+    substance_use: When = ()  # when answers to it make a record one of substance use
     lifted: When = ()  # when the total is treated as one band higher
     panel_loinc: str = ""
     total_loinc: str = ""
@@ -142,6 +143,12 @@ class Definition:
     @cached_property
     def by_number(self) -> Mapping[int, Item]:
         return {item.number: item for item in self.items}
+
+    @cached_property
+    def risk_items(self) -> frozenset[int]:
+        """The questions about danger."""
+        conditions = (each for _, when in self.risks for alternative in when for each in alternative)
+        return frozenset(item for each in conditions for item in each.items)
 
     @property
     def total(self) -> Scale | None:

@@ -57,6 +57,7 @@ def _definition(file: Table) -> Definition:
         risks=tuple((Risk(each["risk"]), _when(each["when"])) for each in file.get("risks", ())),
         banded_by_risk=file.get("banded_by_risk", False),
         skips=tuple(Skip(_when(each["when"]), numbers(each["items"])) for each in file.get("skips", ())),
+        substance_use=_when(file.get("substance_use", ())),
         lifted=_when(file.get("lifted", ())),
         panel_loinc=file.get("panel_loinc", ""),
         total_loinc=file.get("total_loinc", ""),
@@ -130,6 +131,7 @@ def _conditions(read: Definition) -> list[Condition]:
         *(when for finding in read.findings for _, when in finding.cases),
         *(when for _, when in read.risks),
         *(skip.when for skip in read.skips),
+        read.substance_use,
         read.lifted,
     ]
     return [condition for when in whens for alternative in when for condition in alternative]

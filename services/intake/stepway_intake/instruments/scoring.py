@@ -12,6 +12,7 @@ from stepway_intake.instruments.definition import TOTAL, Band, Definition, Findi
 class Score:
     """A total with its band, or neither when too many items are unanswered; other scales and findings by name.
 
+    Nor is there a band while a question about danger that the total asks for is open (APA, DSM-5 severity measures).
     `treat_as` is the next band up where single answers ask for it; `permille` is the share of the highest total.
     """
 
@@ -48,16 +49,28 @@ def score(definition: Definition, answers: Mapping[int, int], *, sex: Sex = Sex.
 
 
 def risk_of(definition: Definition, answers: Mapping[int, int]) -> Risk:
-    """Read the items that speak of danger, whatever the total and however many items are unanswered.
+    """What the answers say of danger; where an open question could make it worse, that counts: it is never a no.
+
+    Raises InvalidInput ITEM_UNKNOWN or ANSWER_OUT_OF_RANGE.
+    """
+    said = said_of_danger(definition, answers)
+    left_open = _left_open(definition, _facts(definition, answers, Sex.UNKNOWN), worse_than=said)
+    return max(said, left_open, key=lambda each: each.rank)
+
+
+def said_of_danger(definition: Definition, answers: Mapping[int, int]) -> Risk:
+    """What the items that speak of danger say, whatever the total and whatever is left open.
 
     Raises InvalidInput ITEM_UNKNOWN or ANSWER_OUT_OF_RANGE.
     """
     check(definition, answers)
     facts = _facts(definition, answers, Sex.UNKNOWN)
-    for risk, when in definition.risks:
-        if may_hold(when, facts):
-            return max(risk, _left_open(definition, facts, worse_than=risk), key=lambda each: each.rank)
-    return _left_open(definition, facts, worse_than=Risk.NONE)
+    return next((risk for risk, when in definition.risks if may_hold(when, facts)), Risk.NONE)
+
+
+def speaks_of_substance_use(definition: Definition, answers: Mapping[int, int]) -> bool:
+    """Whether these answers, or that they were asked for, make a record one of substance use (42 CFR 2.11)."""
+    return bool(answers) and bool(holds(definition.substance_use, _facts(definition, answers, Sex.UNKNOWN)))
 
 
 def unanswered(definition: Definition, answers: Mapping[int, int]) -> frozenset[int]:
@@ -135,8 +148,8 @@ def _band(definition: Definition, facts: Facts) -> Band | None:
         cases = tuple((risk.value, when) for risk, when in definition.risks)
         category = _finding(Finding("band", cases, Band.NONE), facts)
         return None if category is None else Band(category)
-    total = facts.scales.get(TOTAL)
-    return None if total is None or definition.total is None else band_of(definition.total, total)
+    total, left_open = facts.scales.get(TOTAL), unanswered(definition, facts.answers) & definition.risk_items
+    return None if total is None or definition.total is None or left_open else band_of(definition.total, total)
 
 
 def _treat_as(definition: Definition, facts: Facts, band: Band | None) -> Band | None:

@@ -1,6 +1,5 @@
 """AdmissionService: who is admitted, for which course."""
 
-from dataclasses import replace
 from datetime import date
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -17,11 +16,12 @@ from stepway_chassis.ids import uuid7
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import admissions, referrals
 from stepway_intake.domain.admissions import Admission, Status
+from stepway_intake.domain.people import Label
 from stepway_intake.domain.referrals import Referral
-from stepway_intake.service.referrals import keep
+from stepway_intake.service.referrals import keep, raise_label
 from stepway_intake.store import admissions as store
 from stepway_intake.store.levels_of_care import level_of
-from stepway_intake.store.people import find_patient, lock_patient, save_label
+from stepway_intake.store.people import find_patient, lock_patient
 from stepway_intake.store.referrals import find_referral, lock_referral
 from stepway_intake.wire import admissions as wire
 
@@ -60,8 +60,8 @@ class AdmissionService:
         floor = admissions.floor_of(tx.site.settings)
         course = admissions.agree(wire.new_course(request.course), floor=floor, today=_today(tx))
         label = admissions.label_of(patient.label, wire.asked_label(request.label), course.population)
-        await save_label(tx, patient.id, label)
-        referral = replace(referral, patient=replace(patient, label=label))
+        if label is Label.PART2:
+            referral = await raise_label(tx, referral)
         earlier = await store.lock_last_admission(tx, patient.id)
         new = wire.new_admission(request, course, id=uuid7(tx.now), patient_id=patient.id, at=tx.now)
         admitted, admission = admissions.admit(referral, await level_of(tx, referral), new, earlier=earlier)

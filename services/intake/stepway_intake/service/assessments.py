@@ -16,6 +16,7 @@ from stepway.intake.v1.assessment_service_pb2 import (
     RecordCodedAssessmentResponse,
 )
 from stepway_chassis import outbox
+from stepway_chassis.call import Scope
 from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.telemetry import Telemetry
@@ -26,13 +27,13 @@ from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.risk import RiskFlag
 from stepway_intake.domain.site_rules import rules_of
 from stepway_intake.instruments import coded
-from stepway_intake.instruments.catalogue import find
+from stepway_intake.instruments.catalogue import CURRENT, find
 from stepway_intake.instruments.definition import Definition
+from stepway_intake.instruments.scoring import speaks_of_substance_use
 from stepway_intake.service.imports import before
-from stepway_intake.service.referrals import keep
+from stepway_intake.service.referrals import hold, keep, raise_label
 from stepway_intake.service.risk import raise_flag
 from stepway_intake.store import assessments as store
-from stepway_intake.store.referrals import lock_referral
 from stepway_intake.store.risk import flags_of
 from stepway_intake.wire import assessments as wire
 from stepway_intake.wire.imports import came
@@ -49,7 +50,9 @@ class AssessmentService:
         return await self._database.command(request, RecordAssessmentResponse, self._record)
 
     async def _record(self, tx: Tx, request: RecordAssessmentRequest) -> RecordAssessmentResponse:
-        referral, instrument = await self._about(tx, request.referral_id), wire.name(request.instrument)
+        instrument = wire.name(request.instrument)
+        may_raise = bool(CURRENT[instrument].substance_use)
+        referral = await hold(tx, UUID(request.referral_id), may_raise=may_raise)
         answers = wire.answers(request.answers)
         at = wire.answered_at(request.answered_at if request.HasField("answered_at") else None, tx.now)
         id = uuid7(tx.now)
@@ -73,8 +76,8 @@ class AssessmentService:
         return await self._database.command(request, RecordCodedAssessmentResponse, self._record_coded)
 
     async def _record_coded(self, tx: Tx, request: RecordCodedAssessmentRequest) -> RecordCodedAssessmentResponse:
-        referral = await self._about(tx, request.referral_id)
         current, answers = coded.read(wire.coded(request), panel=request.panel_loinc)
+        referral = await hold(tx, UUID(request.referral_id), may_raise=bool(current.substance_use))
         definition = self._definition(tx, current.name, request.version)
         at = wire.answered_at(request.answered_at if request.HasField("answered_at") else None, tx.now)
         assessment, flag = await self._assess(tx, referral, definition, answers, at, uuid7(tx.now))
@@ -85,12 +88,6 @@ class AssessmentService:
     def _definition(self, tx: Tx, instrument: str, version: str) -> Definition:
         """The version that is named, or the one that the site uses. Raises InvalidInput."""
         return find(instrument, version or rules_of(tx.site.settings).versions.get(instrument, ""))
-
-    async def _about(self, tx: Tx, id: str) -> Referral:
-        referral = await lock_referral(tx, UUID(id))
-        tx.concerns(referral.patient.id)
-        tx.correlation = str(referral.id)
-        return referral
 
     async def _assess(
         self, tx: Tx, referral: Referral, definition: Definition, answers: dict[int, int], at: datetime, id: UUID
@@ -103,8 +100,11 @@ class AssessmentService:
             flag_id=uuid7(tx.now),
             answered_at=at,
             now=tx.now,
+            by_patient=tx.scope is Scope.SELF,
             within=rules_of(tx.site.settings).within,
         )
+        if speaks_of_substance_use(definition, answers):
+            referral = await raise_label(tx, referral)
         await keep(tx, referral, referrals.screen(referral))
         await store.add_assessment(tx, assessment)
         events: list[Message] = [wire.assessment_completed(assessment, tx.now)]

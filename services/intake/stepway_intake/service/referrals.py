@@ -1,6 +1,7 @@
 """ReferralService: who was referred, how they can be reached, and what has to be done about it next."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -36,15 +37,16 @@ from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import DEFAULT_SIZE, page_of
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import people, referrals
+from stepway_intake.domain.people import Label
 from stepway_intake.domain.referrals import Referral, Status, pace_of
 from stepway_intake.leaving import leave
 from stepway_intake.service.imports import before
 from stepway_intake.store import referrals as store
-from stepway_intake.store.people import add_patient, find_patient, hold_patient
+from stepway_intake.store.people import add_patient, find_patient, hold_patient, lock_patient, save_label
 from stepway_intake.store.risk import flags_open_since
 from stepway_intake.wire import referrals as wire
 from stepway_intake.wire.imports import came
-from stepway_intake.wire.people import contact_points
+from stepway_intake.wire.people import contact_points, patient_label_raised
 
 _LIST_FLAGS = risk_service_pb2.DESCRIPTOR.services_by_name["RiskService"].methods_by_name["ListRiskFlags"]
 
@@ -57,6 +59,25 @@ async def keep(tx: Tx, before: Referral, after: Referral) -> Referral:
     if moved:
         await outbox.append(tx, wire.referral_moved(moved), label=settled.patient.label)
     return settled
+
+
+async def hold(tx: Tx, id: UUID, *, may_raise: bool = False) -> Referral:
+    """A referral, for whoever writes beside it; where that may raise the label its patient first, as everybody does."""
+    if may_raise and (asked := await store.find_referral(tx, id)).patient.label is not Label.PART2:
+        await lock_patient(tx, asked.patient.id)
+    referral = await store.lock_referral(tx, id)
+    tx.concerns(referral.patient.id)
+    tx.correlation = str(referral.id)
+    return referral
+
+
+async def raise_label(tx: Tx, referral: Referral) -> Referral:
+    """Something of substance use has come into the record; whatever is announced from now on says Part 2."""
+    if referral.patient.label is Label.PART2:
+        return referral
+    await save_label(tx, referral.patient.id, Label.PART2)
+    await outbox.append(tx, patient_label_raised(referral.patient.id, tx.now), label=Label.PART2)
+    return replace(referral, patient=replace(referral.patient, label=Label.PART2))
 
 
 class ReferralService:
@@ -123,9 +144,7 @@ class ReferralService:
         return CloseReferralResponse(referral=wire.referral(closed))
 
     async def _step(self, tx: Tx, referral_id: str, step: Callable[[Referral], Referral]) -> Referral:
-        before = await store.lock_referral(tx, UUID(referral_id))
-        tx.concerns(before.patient.id)
-        tx.correlation = str(before.id)
+        before = await hold(tx, UUID(referral_id))
         return await keep(tx, before, step(before))
 
     async def GetReferral(self, request: GetReferralRequest, _: object) -> GetReferralResponse:

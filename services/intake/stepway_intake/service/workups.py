@@ -30,15 +30,15 @@ from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import page_of
 from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
+from stepway_intake import left_open
 from stepway_intake.domain import referrals, sections, workups
-from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.site_rules import rules_of
-from stepway_intake.domain.workups import Excuse, Workup
-from stepway_intake.service.referrals import keep
+from stepway_intake.domain.workups import Excuse
+from stepway_intake.instruments.catalogue import CURRENT
+from stepway_intake.service.referrals import hold, keep, raise_label
 from stepway_intake.service.risk import raise_flag
 from stepway_intake.store import workups as store
 from stepway_intake.store.assessments import add_assessment
-from stepway_intake.store.referrals import lock_referral
 from stepway_intake.wire import assessments as answers_wire
 from stepway_intake.wire import workups as wire
 
@@ -54,17 +54,18 @@ class WorkupService:
         return await self._database.command(request, StartWorkupResponse, self._start)
 
     async def _start(self, tx: Tx, request: StartWorkupRequest) -> StartWorkupResponse:
-        referral = await lock_referral(tx, UUID(request.referral_id))
-        tx.concerns(referral.patient.id)
-        tx.correlation = str(referral.id)
+        battery = wire.battery(request.battery)
+        referral = await hold(tx, UUID(request.referral_id), may_raise=battery in workups.SUBSTANCE_USE)
         workup = workups.start(
             referral,
-            wire.battery(request.battery),
+            battery,
             id=uuid7(tx.now),
             open_already=await store.has_open_workup(tx, referral.id),
             by=tx.caller.subject,
             at=tx.now,
         )
+        if workups.is_of_substance_use(workup):
+            referral = await raise_label(tx, referral)
         await keep(tx, referral, referrals.begin_assessment(referral))
         await store.add_workup(tx, workup)
         await outbox.append(tx, wire.workup_started(workup), label=referral.patient.label)
@@ -74,8 +75,9 @@ class WorkupService:
         return await self._database.command(request, SaveWorkupAnswersResponse, self._save_answers)
 
     async def _save_answers(self, tx: Tx, request: SaveWorkupAnswersRequest) -> SaveWorkupAnswersResponse:
-        workup, referral = await self._to_change(tx, request.workup_id)
         rules, instrument = rules_of(tx.site.settings), answers_wire.name(request.instrument)
+        may_raise = bool(CURRENT[instrument].substance_use)
+        workup, referral = await left_open.lock(tx, UUID(request.workup_id), may_raise=may_raise)
         workup, flag = workups.save_answers(
             workup,
             workups.definition_of(workup, instrument, request.version, rules.versions.get(instrument, "")),
@@ -89,7 +91,7 @@ class WorkupService:
             now=tx.now,
             within=rules.within,
         )
-        await store.save_workup(tx, workup)
+        referral = await left_open.keep(tx, workup, referral)
         if flag:
             await outbox.append(tx, await raise_flag(tx, flag, self._telemetry), label=referral.patient.label)
         return SaveWorkupAnswersResponse(workup=wire.workup(workup), risk_flag_id=str(flag.id) if flag else "")
@@ -98,32 +100,33 @@ class WorkupService:
         return await self._database.command(request, SaveWorkupSectionResponse, self._save_section)
 
     async def _save_section(self, tx: Tx, request: SaveWorkupSectionRequest) -> SaveWorkupSectionResponse:
-        workup, _ = await self._to_change(tx, request.workup_id)
         kind, form = wire.section(request.section)
+        may_raise = kind is sections.Kind.SUBSTANCE_USE
+        workup, referral = await left_open.lock(tx, UUID(request.workup_id), may_raise=may_raise)
         workup = workups.save_section(workup, kind, sections.check(kind, form, today=_today(tx)))
-        await store.save_workup(tx, workup)
+        await left_open.keep(tx, workup, referral)
         return SaveWorkupSectionResponse(workup=wire.workup(workup))
 
     async def ExcuseWorkupPart(self, request: ExcuseWorkupPartRequest, _: object) -> ExcuseWorkupPartResponse:
         return await self._database.command(request, ExcuseWorkupPartResponse, self._excuse)
 
     async def _excuse(self, tx: Tx, request: ExcuseWorkupPartRequest) -> ExcuseWorkupPartResponse:
-        workup, _ = await self._to_change(tx, request.workup_id)
+        workup, referral = await left_open.lock(tx, UUID(request.workup_id))
         why = Excuse(wire.reason(request.reason), request.note, by=tx.caller.subject, at=tx.now)
         workup = workups.excuse(workup, wire.part(request), why)
-        await store.save_workup(tx, workup)
+        await left_open.keep(tx, workup, referral)
         return ExcuseWorkupPartResponse(workup=wire.workup(workup))
 
     async def CompleteWorkup(self, request: CompleteWorkupRequest, _: object) -> CompleteWorkupResponse:
         return await self._database.command(request, CompleteWorkupResponse, self._complete)
 
     async def _complete(self, tx: Tx, request: CompleteWorkupRequest) -> CompleteWorkupResponse:
-        workup, referral = await self._to_change(tx, request.workup_id)
+        workup, referral = await left_open.lock(tx, UUID(request.workup_id))
         within = rules_of(tx.site.settings).within
         completed = workups.complete(
             workup, referral, flag_ids=_ids(tx.now), by=tx.caller.subject, at=tx.now, within=within
         )
-        await store.save_workup(tx, completed.workup)
+        await left_open.keep(tx, completed.workup, referral)
         await keep(tx, referral, referrals.complete_assessment(referral))
         events: list[Message] = [wire.workup_completed(completed.workup)]
         for assessment in completed.assessments:
@@ -134,13 +137,6 @@ class WorkupService:
         return CompleteWorkupResponse(
             workup=wire.workup(completed.workup), risk_flag_ids=[str(flag.id) for flag in completed.flags]
         )
-
-    async def _to_change(self, tx: Tx, id: str) -> tuple[Workup, Referral]:
-        """The referral first, as whoever writes beside one: a merge moves what they have written after that."""
-        referral = await lock_referral(tx, (await store.find_workup(tx, UUID(id))).referral_id)
-        tx.concerns(referral.patient.id)
-        tx.correlation = str(referral.id)
-        return await store.lock_workup(tx, UUID(id)), referral
 
     async def GetWorkup(self, request: GetWorkupRequest, _: object) -> GetWorkupResponse:
         return await self._database.query(request, self._get)

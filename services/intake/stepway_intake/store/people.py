@@ -162,7 +162,6 @@ async def sharing_keys(tx: Tx, id: UUID) -> list[tuple[Patient, frozenset[KeyKin
 
 
 async def save_label(tx: Tx, id: UUID, label: Label) -> None:
-    """Also when it stays: nobody else changes the patient until the transaction ends."""
     await tx.execute(update(patient).where(records.one(tx, patient, id)).values(label=label))
 
 

@@ -13,7 +13,7 @@ from stepway_chassis.errors import NotFound
 from stepway_chassis.pages import Page
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
-from stepway_intake.domain.workups import Draft, Excuse, Reason, Workup
+from stepway_intake.domain.workups import Draft, Excuse, Reason, Workup, due_at
 from stepway_intake.instruments.definition import Risk
 from stepway_intake.store.tables import METADATA
 
@@ -30,6 +30,7 @@ workup = records.records(
     Column("excuses", JSONB),
     Column("completed_at", TIME),
     Column("completed_by", Text),
+    Column("due_at", TIME),
 )
 
 
@@ -66,6 +67,19 @@ async def workups(tx: Tx, page: Page, *, open_only: bool) -> Sequence[Workup]:
     return [_workup(row) for row in (await tx.execute(statement)).mappings()]
 
 
+async def due_workups(tx: Tx, limit: int) -> list[UUID]:
+    """Those that leave something about danger open for too long, the longest due first."""
+    due = (workup.c.site == tx.site.name, workup.c.due_at <= tx.now)
+    statement = select(workup.c.id).where(*due).order_by(workup.c.due_at).limit(limit)
+    return list((await tx.execute(statement)).scalars())
+
+
+async def next_due(tx: Tx) -> datetime | None:
+    statement = select(func.min(workup.c.due_at)).where(workup.c.site == tx.site.name)
+    due: datetime | None = (await tx.execute(statement)).scalar_one()
+    return due
+
+
 def _found(tx: Tx, row: RowMapping | None) -> Workup:
     if row is None or not tx.reaches(row["patient_id"]):
         raise NotFound("WORKUP_NOT_FOUND", "There is no such workup at this site.", field="workup_id")
@@ -79,6 +93,7 @@ def _saved(changed: Workup) -> Mapping[str, Any]:
         "excuses": {name: _stored_excuse(excuse) for name, excuse in changed.excuses.items()},
         "completed_at": changed.completed_at,
         "completed_by": changed.completed_by,
+        "due_at": due_at(changed),
     }
 
 
@@ -88,7 +103,10 @@ def _stored_draft(draft: Draft) -> Mapping[str, Any]:
         "version": draft.version,
         "answers": {str(item): value for item, value in draft.answers.items()},
         "answered_at": draft.answered_at.isoformat(),
+        "saved_at": draft.saved_at.isoformat(),
         "flagged": draft.flagged,
+        "flagged_at": draft.flagged_at and draft.flagged_at.isoformat(),
+        "left_open_at": draft.left_open_at and draft.left_open_at.isoformat(),
     }
 
 
@@ -118,8 +136,15 @@ def _draft(stored: Mapping[str, Any]) -> Draft:
         version=stored["version"],
         answers={int(item): value for item, value in stored["answers"].items()},
         answered_at=datetime.fromisoformat(stored["answered_at"]),
+        saved_at=datetime.fromisoformat(stored["saved_at"]),
         flagged=Risk(stored["flagged"]),
+        flagged_at=_time(stored["flagged_at"]),
+        left_open_at=_time(stored["left_open_at"]),
     )
+
+
+def _time(stored: str | None) -> datetime | None:
+    return datetime.fromisoformat(stored) if stored else None
 
 
 def _excuse(stored: Mapping[str, Any]) -> Excuse:

@@ -1,6 +1,8 @@
 """People in contracts: who they are, how they can be reached, how confidential their record is."""
 
 from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
 
 from stepway.intake.v1 import events_pb2, person_pb2, person_service_pb2, referral_pb2
 from stepway.privacy.v1 import label_pb2
@@ -45,6 +47,10 @@ def patient_merged(done: Merged) -> events_pb2.PatientMerged:
     return events_pb2.PatientMerged(
         merged_patient_id=str(done.merged), patient_id=str(done.into), merged_at=to_proto(done.at)
     )
+
+
+def patient_label_raised(id: UUID, at: datetime) -> events_pb2.PatientLabelRaised:
+    return events_pb2.PatientLabelRaised(patient_id=str(id), raised_at=to_proto(at))
 
 
 def new_person(person: referral_pb2.Person) -> Person:
