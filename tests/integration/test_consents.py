@@ -376,17 +376,3 @@ async def test_a_consent_until_the_end_of_treatment_ends_with_the_seat(network: 
     assert await ends(network, consent.id) == ["ConsentGranted", "ConsentExpired"]
     assert await finding(network, consent) == "GRANTED"  # by the other consent for the same person
     assert announced(network, case.consent) == ["ConsentGranted"]
-
-
-async def test_a_minor_does_not_sign_alone_and_a_guardian_not_for_a_part_2_record(network: Network) -> None:
-    young = a_referral(person={"family_name": "Vexmoor", "birth_date": "2015-04-01"})
-    patient = (
-        await At(network, NORTHSIDE).call("intake", "ReferralService/ReceiveReferral", young)
-    ).referral.patient_id
-    for signer, reason in (("PATIENT", "MINOR_CANNOT_SIGN_ALONE"), ("GUARDIAN", "PATIENT_HAS_TO_SIGN")):
-        with pytest.raises(InvalidInput) as refused:
-            await granted(network, patient, signer=f"CONSENT_SIGNER_{signer}", signer_name="Wren Vexmoor")
-        assert (refused.value.reason, refused.value.field) == (reason, "signer")
-        assert "Wren" not in refused.value.message
-    both = await granted(network, patient, signer="CONSENT_SIGNER_PATIENT_AND_GUARDIAN", signer_name="Wren Vexmoor")
-    assert await finding(network, both) == "GRANTED"

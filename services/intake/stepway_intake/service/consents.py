@@ -23,8 +23,9 @@ from stepway.intake.v1.consent_service_pb2 import (
     RevokeConsentResponse,
 )
 from stepway_chassis import loops, outbox
+from stepway_chassis.call import Scope
 from stepway_chassis.database import Database
-from stepway_chassis.errors import Conflict, NotFound
+from stepway_chassis.errors import Conflict, InvalidInput, NotFound
 from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import page_of
 from stepway_chassis.transaction import Tx
@@ -56,10 +57,13 @@ class ConsentService:
         tx.concerns(patient.id)
         tx.correlation = await first_referral(tx, patient.id)
         named = await self._newly_named(tx, request, patient.id)
-        about = store.subject(tx, patient.person.birth_date)
+        about = store.subject(tx, patient.person.birth_date, patient.label)
         new = wire.new_consent(request, named, id=uuid7(tx.now), patient_id=patient.id, at=tx.now)
+        if tx.scope is Scope.SELF and not new.signer.alone:
+            message = "Whoever signs for you, or with you, does so with the staff."
+            raise InvalidInput("SIGNER_NOT_CALLER", message, field="signer")
         old = await self._superseded_by(tx, new)
-        consent = consents.grant(new, about, patient.label, supersedes=old)
+        consent = consents.grant(new, about, supersedes=old)
         ended = consents.supersede(old, about, consent) if old else None
         await store.add_consent(tx, consent)
         events: list[Message] = [wire.consent_granted(consent)]
