@@ -198,8 +198,12 @@ async def next_due(tx: Tx) -> datetime | None:
     return due
 
 
-async def lock_ending_with(tx: Tx, patient_id: UUID, event: Expiry) -> list[tuple[Consent, Subject]]:
-    """A patient's standing consents that are to end with this event."""
+async def lock_ending_with(
+    tx: Tx, patient_id: UUID, event: Expiry, *, recipient: str = ""
+) -> list[tuple[Consent, Subject]]:
+    """A patient's standing consents that are to end with this event: all, or those for one recipient."""
     ending = (consent.c.patient_id == patient_id, consent.c.ended_at.is_(None), consent.c.expires_with == event)
     statement = _with_subject.where(consent.c.site == tx.site.name, *ending).order_by(consent.c.id)
+    if recipient:
+        statement = statement.where(consent.c.recipient == recipient)
     return await _all(tx, statement.with_for_update(of=consent))

@@ -81,6 +81,13 @@ async def risk_flags(tx: Tx, page: Page, *, open_only: bool, undisposed_only: bo
     return [records.read(RiskFlag, row) for row in (await tx.execute(statement)).mappings()]
 
 
+async def is_flagged(tx: Tx, patient_id: UUID) -> bool:
+    """Whether it is not on record yet what was done about a sign of danger of theirs."""
+    pending = (risk_flag.c.patient_id == patient_id, risk_flag.c.disposition == Disposition.PENDING)
+    statement = select(risk_flag.c.id).where(risk_flag.c.site == tx.site.name, *pending).limit(1)
+    return (await tx.execute(statement)).first() is not None
+
+
 async def flags_of(tx: Tx, assessment_id: UUID) -> Sequence[RiskFlag]:
     """Those that the answers of one assessment raised, oldest first."""
     statement = select(risk_flag).where(risk_flag.c.site == tx.site.name, risk_flag.c.assessment_id == assessment_id)
