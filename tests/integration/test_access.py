@@ -114,7 +114,7 @@ DONE_ALREADY = {
     "RecordDisposition": "RISK_DISPOSITION_ALREADY_RECORDED",
     "RecordContact": "REFERRAL_CLOSED",
     "AssignReferral": "REFERRAL_CLOSED",
-    "CloseReferral": "REFERRAL_CLOSED",
+    "CloseReferral": "ALREADY_ADMITTED",
     "MergePeople": "PATIENT_ALREADY_MERGED",
     "DecideLevelOfCare": "LEVEL_OF_CARE_ALREADY_DECIDED",
     "StartHandOff": "ALREADY_ADMITTED",

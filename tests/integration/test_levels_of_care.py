@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from stepway.intake.v1 import level_of_care_pb2
+from stepway.intake.v1 import assessment_pb2, level_of_care_pb2
 from stepway.intake.v1.assessment_service_pb2 import RecordAssessmentRequest
 from stepway.intake.v1.hand_off_service_pb2 import ListHandOffsRequest
 from stepway.intake.v1.level_of_care_service_pb2 import (
@@ -195,6 +195,15 @@ async def test_a_screening_says_what_risk_there_is_at_least(at: At) -> None:
     await at.call("intake", "AssessmentService/RecordAssessment", recording)
     made = await suggested(at, referral.id, **{**WELL, "risk": "FACT_GRADE_UNSPECIFIED"})
     assert (level(made.level), level(made.at_least), made.risk_may_be_higher) == ("UNSPECIFIED", "INPATIENT", True)
+
+
+async def test_a_total_that_is_to_be_treated_as_the_next_band_up_counts_as_that(at: At) -> None:
+    referral = await screened(at)
+    someone_is_worried = phq_9(referral.id, [1, *[0] * 7, 2, 4], instrument="INSTRUMENT_AUDIT")
+    scored = (await at.call("intake", "AssessmentService/RecordAssessment", someone_is_worried)).assessment.score
+    assert (scored.total, scored.band) == (7, assessment_pb2.SEVERITY_BAND_ZONE_1)
+    made = await suggested(at, referral.id, **WELL)
+    assert {band.instrument: band.band for band in made.bands}["audit"] == "zone_2"
 
 
 async def test_while_a_risk_flag_is_open_no_word_on_the_risk_is_the_last(at: At) -> None:

@@ -3,17 +3,20 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from stepway.intake.v1.hand_off_service_pb2 import ConfirmHandOffRequest
+from stepway.intake.v1.referral_service_pb2 import CloseReferralRequest
 from stepway.scheduling.v1.enrollment_service_pb2 import EndEnrollmentRequest
-from stepway.scheduling.v1.track_pb2 import DAYPART_EVENING, DAYPART_WEEKEND
+from stepway.scheduling.v1.track_pb2 import DAYPART_AFTERNOON, DAYPART_EVENING, DAYPART_MORNING, DAYPART_WEEKEND
 from stepway_chassis.errors import Refusal
 from stepway_cli.sites import apply, read_sites
-from tests.cases import At, a_decision, a_track, an_admission
+from tests.cases import At, a_consent, a_decision, a_hand_off, a_track, an_admission
 from tests.conftest import SOAK
 from tests.data import REPOSITORY
 from tests.network import Network, a_referral, phq_9
@@ -34,14 +37,30 @@ async def site(network: Network) -> At:
     return At(network, SITE)
 
 
-async def admit(site: At, **changes: Any) -> None:
+async def admit(site: At, **changes: Any) -> Any:
     """From the referral to the admission; somebody without an address, so that nobody is written to."""
     person = {"family_name": "Vexmoor"}
     referral = (await site.call("intake", "ReferralService/ReceiveReferral", a_referral(person=person))).referral
     await site.call("intake", "AssessmentService/RecordAssessment", phq_9(referral.id, [1] * 8 + [0]))
     await site.call("intake", "LevelOfCareService/DecideLevelOfCare", a_decision(referral.id))
     changes = {"availability": [DAYPART_EVENING], **changes}
-    await site.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id, **changes))
+    answer = await site.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id, **changes))
+    return answer.admission
+
+
+async def decline(site: At, referral: str) -> None:
+    closing = CloseReferralRequest(request_id=str(uuid4()), referral_id=referral, outcome="REFERRAL_STATUS_DECLINED")
+    await site.call("intake", "ReferralService/CloseReferral", closing)
+
+
+async def refer_out(site: At, referral: str) -> None:
+    hand_off = (await site.call("intake", "HandOffService/StartHandOff", a_hand_off(referral))).hand_off
+    await confirm(site, hand_off.id)
+
+
+async def confirm(site: At, hand_off: str) -> None:
+    confirming = ConfirmHandOffRequest(request_id=str(uuid4()), hand_off_id=hand_off, confirmed_with="the nurse there")
+    await site.call("intake", "HandOffService/ConfirmHandOff", confirming)
 
 
 async def at_once(calls: list[Any]) -> None:
@@ -149,3 +168,59 @@ async def test_a_long_race_of_coming_going_and_new_tracks_sells_no_seat_twice(si
     assert set(reasons) <= {"", "ENROLLMENT_ALREADY_ENDED"}
     assert reasons[""]
     assert faults(site) == []
+
+
+FOLLOWED = "SELECT 1 FROM inbox WHERE consumer = 'follow_end' AND event_id = '{id}'"
+LEFT = "SELECT event_id FROM outbox WHERE aggregate_id = '{id}' AND headers->>'ce-type' LIKE '%.EnrollmentEnded'"
+
+
+@pytest.mark.parametrize(("leave", "stands"), [(decline, "declined"), (refer_out, "referred_out")])
+async def test_whoever_goes_elsewhere_while_they_wait_leaves_the_line(
+    site: At, leave: Callable[[At, str], Awaitable[None]], stands: str
+) -> None:
+    admission = await admit(site, availability=[DAYPART_MORNING])  # for which nobody has opened a track
+    until_then = {"expires_at": None, "expires_with": "CONSENT_EXPIRY_END_OF_TREATMENT"}
+    consent = a_consent(admission.patient_id, **until_then)
+    consent = (await site.call("intake", "ConsentService/GrantConsent", consent)).consent.id
+    await site.enrolled(admission.id)
+    await leave(site, admission.referral_id)
+    (place,) = [row["id"] for row in enrolled(site) if row["patient_id"] == admission.patient_id]
+
+    async def followed() -> bool:
+        rows = site.network.rows("scheduling", LEFT.format(id=place))
+        return any(site.network.rows("intake", FOLLOWED.format(id=row["event_id"])) for row in rows)
+
+    await until(followed)
+    assert announced(site, admission.id) == ["PatientAdmitted", "AdmissionWaitlisted", "AdmissionEnded"]
+    assert announced(site, consent) == ["ConsentGranted", "ConsentExpired"]
+    ended = f"SELECT status, ending FROM admission WHERE id = '{admission.id}'"
+    assert site.network.rows("intake", ended) == [{"status": "ended", "ending": "left"}]
+    referral = f"SELECT status, next_action FROM referral WHERE id = '{admission.referral_id}'"
+    assert site.network.rows("intake", referral) == [{"status": stands, "next_action": None}]
+
+
+async def test_a_seat_that_comes_to_somebody_in_care_elsewhere_goes_to_the_next_in_line(site: At) -> None:
+    first, second = [await admit(site, availability=[DAYPART_AFTERNOON]) for _ in range(2)]
+    for each in (first, second):
+        await site.enrolled(each.id)
+    hand_off = (await site.call("intake", "HandOffService/StartHandOff", a_hand_off(first.referral_id))).hand_off
+    track = a_track(daypart=DAYPART_AFTERNOON, seats=1)
+    await site.call("scheduling", "TrackService/CreateTrack", track, role="site_lead")
+    await until(seen_in(site, first.id, "enrolled"))
+    await confirm(site, hand_off.id)
+    await until(seen_in(site, second.id, "enrolled"))
+    assert announced(site, first.id)[-2:] == ["AdmissionEnrolled", "AdmissionEnded"]
+    assert faults(site) == []
+
+
+def seen_in(site: At, admission: str, status: str) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        rows = site.network.rows("intake", f"SELECT status FROM admission WHERE id = '{admission}'")
+        return bool(rows[0]["status"] == status)
+
+    return look
+
+
+def announced(site: At, id: str) -> list[str]:
+    query = f"SELECT headers->>'ce-type' AS type FROM outbox WHERE aggregate_id = '{id}' ORDER BY aggregate_seq"
+    return [row["type"].rpartition(".")[2] for row in site.network.rows("intake", query)]

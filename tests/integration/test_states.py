@@ -13,11 +13,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from stepway.intake.v1.consent_service_pb2 import GrantConsentResponse, RevokeConsentRequest
-from stepway.intake.v1.referral_service_pb2 import ReceiveReferralResponse, ReferAgainRequest, ReferAgainResponse
+from stepway.intake.v1.hand_off_service_pb2 import ConfirmHandOffRequest, StartHandOffResponse
+from stepway.intake.v1.referral_service_pb2 import (
+    CloseReferralRequest,
+    ReceiveReferralResponse,
+    ReferAgainRequest,
+    ReferAgainResponse,
+)
 from stepway.scheduling.v1.enrollment_service_pb2 import EndEnrollmentRequest
 from stepway_cli.sites import apply, read_sites
 from tests.calls import Answer, send
-from tests.cases import a_consent, a_decision, a_track, an_admission
+from tests.cases import a_consent, a_decision, a_hand_off, a_track, an_admission
 from tests.conftest import SOAK
 from tests.data import REPOSITORY
 from tests.network import NORTHSIDE, Network, a_referral, phq_9
@@ -171,12 +177,16 @@ def test_a_consent_is_granted_and_ended_once_however_that_is_tried(network: Netw
 
 @dataclass
 class Stay:
-    """An admission as it has to be; how scheduling stands is asked of scheduling."""
+    """An admission as it has to be; how scheduling stands is asked of scheduling.
+
+    `elsewhere` is where the referral stands once it does not follow the seat any more.
+    """
 
     id: str
     patient: str
     referral: str
     ended: bool = False
+    elsewhere: str = ""
     again: list[str] = field(default_factory=list)
 
 
@@ -241,6 +251,34 @@ class Admissions(RuleBasedStateMachine):
         stay.ended = True
         soon(lambda: self.stored(stay)["status"] == "ended")
 
+    @precondition(lambda self: any(not stay.ended for stay in self.stays))
+    @rule(data=st.data(), helped=st.booleans())
+    def go_elsewhere(self, data: st.DataObject, helped: bool) -> None:
+        """Whoever declines, or is in care elsewhere, leaves the line; whoever has a seat is told how to leave it."""
+        stay = data.draw(st.sampled_from([each for each in self.stays if not each.ended]))
+        soon(lambda: self.is_as_its_seat(stay))
+        waits = self.stored(stay)["status"] == "waitlisted"
+        answer = self.help_elsewhere(stay) if helped else self.decline(stay)
+        if not waits:
+            assert answer.refusal == ("FAILED_PRECONDITION", "ALREADY_ADMITTED")
+            return
+        assert answer.code == "OK"
+        stay.ended, stay.elsewhere = True, "referred_out" if helped else "declined"
+        soon(lambda: self.is_as_its_seat(stay))
+
+    def decline(self, stay: Stay) -> Answer:
+        outcome = "REFERRAL_STATUS_DECLINED"
+        request = CloseReferralRequest(request_id=str(uuid4()), referral_id=stay.referral, outcome=outcome)
+        return self.desk.ask("ReferralService/CloseReferral", request)
+
+    def help_elsewhere(self, stay: Stay) -> Answer:
+        answer = self.desk.ask("HandOffService/StartHandOff", a_hand_off(stay.referral))
+        if answer.code != "OK":
+            return answer
+        hand_off = StartHandOffResponse.FromString(answer.body).hand_off.id
+        request = ConfirmHandOffRequest(request_id=str(uuid4()), hand_off_id=hand_off, confirmed_with="the nurse there")
+        return self.desk.ask("HandOffService/ConfirmHandOff", request)
+
     def stored(self, stay: Stay) -> dict[str, Any]:
         return self.network.rows("intake", f"SELECT * FROM admission WHERE id = '{stay.id}'")[0]
 
@@ -276,8 +314,8 @@ class Admissions(RuleBasedStateMachine):
         """The admission, and the referral that has led to it."""
         seat = self.network.rows("scheduling", SEAT.format(id=stay.id))[0]["status"]
         referral = self.network.rows("intake", f"SELECT status FROM referral WHERE id = '{stay.referral}'")[0]["status"]
-        waits = seat == "waitlisted"
-        return self.stored(stay)["status"] == STATUS[seat] and referral == ("waitlisted" if waits else "admitted")
+        follows = "waitlisted" if seat == "waitlisted" else "admitted"
+        return self.stored(stay)["status"] == STATUS[seat] and referral == (stay.elsewhere or follows)
 
 
 async def test_an_admission_follows_its_seat_whatever_becomes_of_it(network: Network) -> None:

@@ -25,9 +25,9 @@ from stepway_intake.domain.admissions import (
     Status,
     admit,
     agree,
+    end,
     floor_of,
     follow,
-    hand_over,
     label_of,
 )
 from stepway_intake.domain.levels_of_care import LevelOfCare
@@ -171,9 +171,10 @@ def test_an_admission_is_as_far_as_its_seat_in_whichever_order_that_is_heard(hea
         assert after.status is furthest
 
 
-def test_what_was_handed_over_stays_so_whatever_becomes_of_the_seat() -> None:
-    handed = hand_over(an_admission(), at=NOON)
-    assert (handed.status, handed.ending) == (Status.ENDED, Ending.TRANSFERRED)
-    assert follow(handed, a_seat(Status.ENDED)) == handed
+@pytest.mark.parametrize("how", [Ending.LEFT, Ending.TRANSFERRED])
+def test_what_has_ended_stays_so_whatever_becomes_of_the_seat(how: Ending) -> None:
+    over = end(an_admission(), how, at=NOON)
+    assert (over.status, over.ending, over.ended_at) == (Status.ENDED, how, NOON)
+    assert all(follow(over, a_seat(status)) == over for status in HEARD)
     left = follow(an_admission(), a_seat(Status.ENDED))
-    assert hand_over(left, at=NOON + timedelta(days=1)) == left
+    assert end(left, how, at=NOON + timedelta(days=1)) == left

@@ -4,14 +4,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from rich.console import Console
 
 from stepway.intake.v1.level_of_care_pb2 import LEVEL_OF_CARE_INTENSIVE_OUTPATIENT
 from stepway.intake.v1.level_of_care_suggestion_pb2 import LevelOfCareSuggestion, SuggestionReason
 from stepway.intake.v1.referral_pb2 import REFERRAL_ACTION_CONTACT, REFERRAL_ACTION_UNSPECIFIED, Referral
 from stepway_chassis.times import to_proto
-from stepway_cli.demo import doubles, weighing, work
+from stepway_cli.demo import doubles, story, weighing, work
 from stepway_cli.demo.doubles import Doubled
 from stepway_cli.demo.weighing import Weighed
+from stepway_cli.sites import SiteRecord
 
 OPEN = LevelOfCareSuggestion(missing=["risk"])
 SETTLED = LevelOfCareSuggestion(level=LEVEL_OF_CARE_INTENSIVE_OUTPATIENT, reasons=[SuggestionReason(code="impaired")])
@@ -77,3 +79,13 @@ def test_a_queue_with_everybody_in_it_what_is_due_first_in_front_is_kept() -> No
 )
 def test_a_queue_that_lacks_somebody_or_a_step_or_its_order_breaks_it(queue: list[Referral]) -> None:
     assert work.nobody_missing(UNDER_WAY, {"northside": queue}).kept is False
+
+
+def test_the_work_queue_marks_what_is_overdue() -> None:
+    out = Console(record=True, width=120)
+    queue = [due("a", 29), due("b", 30)]
+    record = SiteRecord("northside", "America/New_York", 1, {})
+    story.tell_work(out, {"northside": queue}, [record], NOON.replace(minute=30))
+    overdue, in_time = (line.rstrip() for line in out.export_text().splitlines() if "contact" in line)
+    assert overdue.endswith("07:29 EST, overdue")
+    assert in_time.endswith("07:30 EST")

@@ -58,6 +58,18 @@ def test_two_senders_may_call_different_people_alike() -> None:
     assert ids(a_patient("p")) != ids(MARRIED)
 
 
+def test_somebody_who_comes_with_a_further_order_or_without_the_one_before_is_another_record() -> None:
+    orders = [an_order("p", id) for id in ("first", "second")]
+    sent = [orders[:1], orders, orders[1:], []]
+    assert len({id for each in sent for id in ids(a_patient("p"), *each, source="county")}) == 4
+
+
+def an_order(patient: str, id: str) -> dict[str, Any]:
+    asks = {"status": "active", "intent": "order", "subject": {"reference": f"Patient/{patient}"}}
+    code = {"coding": [{"system": "http://snomed.info/sct", "code": "306206005"}]}
+    return {"resourceType": "ServiceRequest", "id": id, "code": code, **asks}
+
+
 def test_every_record_in_a_bundle_has_an_id_of_its_own() -> None:
     people = [resource for n in range(20) for resource in (a_patient(f"p{n}"), a_response(f"p{n}", VALUES))]
     for sender in ({}, {"source": "county"}):

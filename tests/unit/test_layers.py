@@ -27,7 +27,7 @@ OPTIONAL = {"settings.py", "gauges.py"}
 BY_NOUN = ("domain", "store", "wire", "service")
 """What becomes a package once it is too long for a file: a file for each noun, by the same name in each of them."""
 ITS_OWN = {
-    "intake": {"instruments", "expiring.py", "handing_over.py", "watchdog.py", "fallback.py"},
+    "intake": {"instruments", "expiring.py", "handing_over.py", "leaving.py", "watchdog.py", "fallback.py"},
     "scheduling": {"seating.py"},
     "family": {"inviting.py", "consents.py"},
     "notifications": {"channels", "sending.py", "escalating.py", "consents.py"},

@@ -26,7 +26,7 @@ LEGAL = {
     S.CONTACTED: {S.SCREENING, S.ASSESSMENT},
     S.SCREENING: {S.ASSESSMENT, S.DECIDED},
     S.ASSESSMENT: {S.DECIDED},
-    S.DECIDED: {S.ADMITTED, S.WAITLISTED, S.REFERRED_OUT},
+    S.DECIDED: {S.ADMITTED, S.REFERRED_OUT},
     S.WAITLISTED: {S.ADMITTED, S.REFERRED_OUT},
     S.ADMITTED: {S.WAITLISTED},
     S.REFERRED_OUT: {S.DECIDED, S.WAITLISTED, S.ADMITTED},
@@ -138,7 +138,8 @@ def test_what_has_ended_is_contacted_assigned_and_closed_no_more(status: Status)
     for step in ("reach", "try", "assign", "decline", "lose"):
         with pytest.raises(Conflict) as refused:
             STEPS[step](replace(over, attempts=1), at=NOON)
-        assert refused.value.reason == "REFERRAL_CLOSED"
+        admitted = status is S.ADMITTED and step in {"decline", "lose"}
+        assert refused.value.reason == ("ALREADY_ADMITTED" if admitted else "REFERRAL_CLOSED")
 
 
 def test_nobody_is_given_up_whom_nobody_has_tried_to_reach() -> None:
@@ -221,7 +222,7 @@ def test_a_seat_takes_nobody_up_who_is_not_on_their_way_but_is_there_once_they_a
 
 
 def test_a_seat_changes_nothing_about_whoever_has_declined() -> None:
-    declined = STEPS["decline"](referrals.wait_for_seat(a_referral(status=S.DECIDED)), at=NOON)
+    declined = STEPS["decline"](referrals.wait_for_seat(a_referral(status=S.ADMITTED)), at=NOON)
     for waits in (True, False):
         assert referrals.follow_seat(declined, waits=waits) == declined
 

@@ -162,7 +162,7 @@ def _tell(out: Console, folder: Path, given: Inputs, records: Sequence[SiteRecor
     story.tell_inputs(out, given, outcome.refused)
     story.tell_events(out, outcome.stream, records)
     story.tell_texts(out, outcome.messages, records)
-    story.tell_work(out, outcome.waiting, records)
+    story.tell_work(out, outcome.waiting, records, datetime.now(UTC))
     spans = trace.load(folder)
     for wanted in story.fullest_trace(spans):
         story.tell_trace(out, spans, wanted, folder.name)

@@ -95,19 +95,23 @@ def tell_texts(out: Console, messages: Sequence[Mapping[str, Any]], records: Seq
         out.print(f"  “{words}”")
 
 
-def tell_work(out: Console, waiting: Queues, records: Sequence[SiteRecord]) -> None:
+def tell_work(out: Console, waiting: Queues, records: Sequence[SiteRecord], now: datetime) -> None:
     out.rule("[bold]Who needs what next", align="left")
     rows = [
         {
             "site": record.site,
             "referral": f"…{each.id[-6:]}",
             "next": action(each),
-            "due": f"{each.due_at.ToDatetime(UTC).astimezone(ZoneInfo(record.zone)):%a %d %b %H:%M %Z}",
+            "due": _due(each.due_at.ToDatetime(UTC), ZoneInfo(record.zone), now),
         }
         for record in records
         for each in waiting[record.site]
     ]
     out.print(report.table(rows[:MOST_EVENTS]))
+
+
+def _due(at: datetime, zone: ZoneInfo, now: datetime) -> str:
+    return f"{at.astimezone(zone):%a %d %b %H:%M %Z}{', overdue' if at < now else ''}"
 
 
 def fullest_trace(spans: Sequence[Span]) -> list[str]:

@@ -231,8 +231,8 @@ def follow(admission: Admission, seat: Seat) -> Admission:
     )
 
 
-def hand_over(admission: Admission, *, at: datetime) -> Admission:
-    """The patient is another site's from now on; whoever has left before stays so."""
+def end(admission: Admission, how: Ending, *, at: datetime) -> Admission:
+    """It is over, whatever scheduling says of the seat; what had ended before stays as it ended."""
     if admission.status is Status.ENDED:
         return admission
-    return replace(admission, status=Status.ENDED, ending=Ending.TRANSFERRED, ended_at=at)
+    return replace(admission, status=Status.ENDED, ending=how, ended_at=at)

@@ -62,7 +62,7 @@ _FROM: Mapping[Status, tuple[Status, ...]] = {
     Status.SCREENING: (Status.RECEIVED, Status.CONTACTED),
     Status.ASSESSMENT: (Status.RECEIVED, Status.CONTACTED, Status.SCREENING),
     Status.DECIDED: (Status.SCREENING, Status.ASSESSMENT),
-    Status.WAITLISTED: (Status.DECIDED, Status.ADMITTED),
+    Status.WAITLISTED: (Status.ADMITTED,),
     Status.ADMITTED: (Status.DECIDED, Status.WAITLISTED),
     Status.REFERRED_OUT: (Status.DECIDED, Status.WAITLISTED),
     Status.DECLINED: OPEN,
@@ -70,7 +70,7 @@ _FROM: Mapping[Status, tuple[Status, ...]] = {
 }
 """Where a referral has to stand to move there; besides, UNREACHABLE and REFERRED_OUT go back to where it stood."""
 
-_SEATED = (Status.DECIDED, Status.WAITLISTED, Status.ADMITTED)
+_SEATED = (Status.WAITLISTED, Status.ADMITTED)
 """Where the seat of an admission can put a referral elsewhere."""
 _AFTER_HAND_OFF = {Status.DECIDED: Action.REFER_OUT, Status.WAITLISTED: Action.KEEP_IN_TOUCH}
 """What comes next where a hand-off came to nothing."""
@@ -256,12 +256,9 @@ def take_seat(referral: Referral) -> Referral:
 
 
 def wait_for_seat(referral: Referral) -> Referral:
-    """No seat is free, before the admission or after it. Raises Conflict (LEVEL_OF_CARE_UNDECIDED, REFERRAL_CLOSED)."""
-    if referral.status is Status.WAITLISTED:
-        return referral
-    if referral.status in _EARLY:
-        raise Conflict("LEVEL_OF_CARE_UNDECIDED", "Have a clinician decide on the level of care first.")
-    return _move(referral, Status.WAITLISTED, Action.KEEP_IN_TOUCH)
+    """No seat is free for whoever was admitted. Raises Conflict (REFERRAL_CLOSED)."""
+    waits = referral.status is Status.WAITLISTED
+    return referral if waits else _move(referral, Status.WAITLISTED, Action.KEEP_IN_TOUCH)
 
 
 def follow_seat(referral: Referral, *, waits: bool) -> Referral:
@@ -308,7 +305,9 @@ def _must_be_handed_off(referral: Referral) -> None:
 
 
 def close(referral: Referral, outcome: Status, *, reason: str) -> Referral:
-    """Declined, or unreachable. Raises Conflict (CONTACT_NOT_TRIED, REFERRAL_CLOSED)."""
+    """Declined, or unreachable. Raises Conflict (ALREADY_ADMITTED, CONTACT_NOT_TRIED, REFERRAL_CLOSED)."""
+    if referral.status is Status.ADMITTED:
+        raise Conflict("ALREADY_ADMITTED", "Whoever was admitted leaves by the end of their enrolment.")
     if outcome is Status.UNREACHABLE and not referral.attempts:
         raise Conflict("CONTACT_NOT_TRIED", "Try to reach the person first, and record it.")
     next_action = referral.next_action if outcome is Status.UNREACHABLE else None

@@ -24,7 +24,8 @@ from stepway_chassis.times import from_proto
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import hand_offs, referrals
 from stepway_intake.domain.hand_offs import End, HandOff
-from stepway_intake.domain.referrals import Referral
+from stepway_intake.domain.referrals import Referral, Status
+from stepway_intake.leaving import leave
 from stepway_intake.service.referrals import keep
 from stepway_intake.store import hand_offs as store
 from stepway_intake.store.levels_of_care import level_of
@@ -122,6 +123,8 @@ class HandOffService:
         await store.save_hand_off(tx, hand_off)
         await keep(tx, before, after)
         await outbox.append(tx, wire.hand_off_closed(hand_off), label=after.patient.label)
+        if after.status is Status.REFERRED_OUT:
+            await leave(tx, after)
 
     async def GetHandOff(self, request: GetHandOffRequest, _: object) -> GetHandOffResponse:
         return await self._database.query(request, self._get)

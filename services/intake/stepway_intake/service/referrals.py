@@ -32,7 +32,8 @@ from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import DEFAULT_SIZE, page_of
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import people, referrals
-from stepway_intake.domain.referrals import Referral, pace_of
+from stepway_intake.domain.referrals import Referral, Status, pace_of
+from stepway_intake.leaving import leave
 from stepway_intake.service.imports import before
 from stepway_intake.store import referrals as store
 from stepway_intake.store.people import add_patient, find_patient, hold_patient
@@ -108,7 +109,10 @@ class ReferralService:
 
     async def _close(self, tx: Tx, request: CloseReferralRequest) -> CloseReferralResponse:
         step = partial(referrals.close, outcome=wire.status(request.outcome), reason=request.reason)
-        return CloseReferralResponse(referral=wire.referral(await self._step(tx, request.referral_id, step)))
+        closed = await self._step(tx, request.referral_id, step)
+        if closed.status is Status.DECLINED:
+            await leave(tx, closed)
+        return CloseReferralResponse(referral=wire.referral(closed))
 
     async def _step(self, tx: Tx, referral_id: str, step: Callable[[Referral], Referral]) -> Referral:
         before = await store.lock_referral(tx, UUID(referral_id))

@@ -34,7 +34,7 @@ from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
 from stepway_intake import handing_over
 from stepway_intake.domain import admissions, transfers
-from stepway_intake.domain.admissions import Admission
+from stepway_intake.domain.admissions import Admission, Ending
 from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.transfers import Side, Transfer
 from stepway_intake.handing_over import covering, lock_sent, save
@@ -154,7 +154,7 @@ class TransferService:
         transfer, admission, referral = await _told_by(tx, request)
         moved = transfers.close(transfer, Side.SENDING, at=tx.now)
         await save(tx, transfer, moved)
-        await keep_further(tx, admission, admissions.hand_over(admission, at=tx.now), referral)
+        await keep_further(tx, admission, admissions.end(admission, Ending.TRANSFERRED, at=tx.now), referral)
         return CloseTransferResponse(status=wire.status_word(moved.status))
 
     async def EndTransfer(self, request: EndTransferRequest, _: object) -> EndTransferResponse:

@@ -86,6 +86,13 @@ def course(stored: Mapping[str, Any]) -> Course:
     return Course(**{**stored, **told})
 
 
+async def lock_admission_of(tx: Tx, referral_id: UUID) -> Admission | None:
+    """The one that a referral has led to."""
+    theirs = select(admission).where(admission.c.site == tx.site.name, admission.c.referral_id == referral_id)
+    row = (await tx.execute(theirs.with_for_update())).mappings().first()
+    return None if row is None else _read(row)
+
+
 async def are_admitted(tx: Tx, *patient_ids: UUID) -> bool:
     """Whether each of them has an admission that is not over."""
     statement = (

@@ -1,0 +1,25 @@
+"""Who leaves without a word to scheduling: whoever declines while they wait, and whoever is in care elsewhere."""
+
+from stepway_chassis import outbox
+from stepway_chassis.transaction import Tx
+from stepway_intake.domain import admissions
+from stepway_intake.domain.admissions import Ending, Status
+from stepway_intake.domain.consents import Expiry
+from stepway_intake.domain.referrals import Referral
+from stepway_intake.expiring import end_with
+from stepway_intake.store import admissions as store
+from stepway_intake.wire import admissions as wire
+
+
+async def leave(tx: Tx, referral: Referral) -> None:
+    """The admission that this referral has led to is over, if there is one, and what was consented to until then.
+
+    Scheduling hears of it and gives the seat, or the place in the line, to somebody else.
+    """
+    admission = await store.lock_admission_of(tx, referral.id)
+    if admission is None or admission.status is Status.ENDED:
+        return
+    left = admissions.end(admission, Ending.LEFT, at=tx.now)
+    await store.save_admission(tx, left)
+    await outbox.append(tx, *wire.followed(admission, left, at=tx.now), label=referral.patient.label)
+    await end_with(tx, referral.patient.id, Expiry.END_OF_TREATMENT, happened_at=tx.now)
