@@ -19,6 +19,7 @@ from stepway.intake.v1.consent_service_pb2 import (
     ListConsentsRequest,
     RevokeConsentRequest,
 )
+from stepway.intake.v1.referral_service_pb2 import CloseReferralRequest, ReferAgainRequest
 from stepway.scheduling.v1.enrollment_service_pb2 import EndEnrollmentRequest
 from stepway_chassis.errors import Conflict, InvalidInput, NotFound, Refusal, Unavailable
 from stepway_chassis.rpc.client import Peers
@@ -365,6 +366,23 @@ async def test_of_a_revocation_and_a_consent_in_its_place_at_once_one_happens(ne
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(each, Refusal) for each in answers) == 2
     assert len(announced(network, old.id)) == 2
+
+
+@pytest.mark.parametrize(("comes_again", "stands"), [(False, "EXPIRED"), (True, "GRANTED")])
+async def test_a_consent_until_the_end_of_treatment_ends_with_the_last_referral_that_comes_to_nothing(
+    network: Network, comes_again: bool, stands: str
+) -> None:
+    at = At(network, NORTHSIDE)
+    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
+    until_then = {"expires_at": None, "expires_with": "CONSENT_EXPIRY_END_OF_TREATMENT"}
+    consent = await granted(network, referral.patient_id, **until_then)
+    if comes_again:
+        again = ReferAgainRequest(request_id=str(uuid4()), patient_id=referral.patient_id)
+        await at.call("intake", "ReferralService/ReferAgain", again)
+    declined = {"referral_id": referral.id, "outcome": "REFERRAL_STATUS_DECLINED"}
+    closing = CloseReferralRequest(request_id=str(uuid4()), **declined)
+    await at.call("intake", "ReferralService/CloseReferral", closing)
+    assert await finding(network, consent) == stands
 
 
 async def test_a_consent_until_the_end_of_treatment_ends_with_the_seat(network: Network) -> None:

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepway_chassis.errors import InvalidInput
-from stepway_intake.domain.authority import Ages, Signer, ages_of, check_signer, closes_on, comes_of_age, reached, refusal
+from stepway_intake.domain.authority import (
+    Ages,
+    Signer,
+    ages_of,
+    check_signer,
+    closes_on,
+    comes_of_age,
+    reached,
+    refusal,
+)
 from stepway_intake.domain.people import Label
 
 DAY = date(2026, 11, 25)

@@ -313,7 +313,11 @@ def check(
 
     No by default; any one consent that covers it makes it a yes.
     """
-    found = [(_finding(each, about, question, now), about.with_notice(each)) for each, about in consents if _is_about(each, question)]
+    found = [
+        (_finding(each, about, question, now), about.with_notice(each))
+        for each, about in consents
+        if _is_about(each, question)
+    ]
     granted = [each for each in found if each[0] is Finding.GRANTED]
     if granted:
         return granted[0]

@@ -135,10 +135,9 @@ class ConsentService:
         patient = await find_patient(tx, UUID(request.patient_id))
         tx.concerns(patient.id)
         found, token = page.cut(await store.consents_of(tx, patient.id, page))
-        named = [await self._named(tx, each) for each in found]
-        return ListConsentsResponse(
-            consents=[wire.consent(*each) for each in zip(found, named, strict=True)], next_page_token=token
-        )
+        named = await store.named_in(tx, found)
+        listed = [wire.consent(each, named.get(each.family_member_id or each.party_id or each.id)) for each in found]
+        return ListConsentsResponse(consents=listed, next_page_token=token)
 
     async def CheckConsents(self, request: CheckConsentsRequest, _: object) -> CheckConsentsResponse:
         return await self._database.query(request, self._check)

@@ -89,7 +89,11 @@ async def add_family_member(tx: Tx, named: FamilyMember) -> None:
 
 async def find_family_member(tx: Tx, id: UUID) -> FamilyMember | None:
     row = await records.find(tx, family_member, id)
-    return None if row is None else FamilyMember(row["id"], row["patient_id"], related_person(row["person"]))
+    return None if row is None else _family_member(row)
+
+
+def _family_member(row: RowMapping) -> FamilyMember:
+    return FamilyMember(row["id"], row["patient_id"], related_person(row["person"]))
 
 
 async def family_member_of(tx: Tx, patient_id: UUID, id: UUID) -> FamilyMember:
@@ -112,6 +116,19 @@ async def party_of(tx: Tx, patient_id: UUID, id: UUID) -> Party:
         message = "No consent of this patient names such a party; send party to name a new one."
         raise NotFound("PARTY_NOT_FOUND", message, field="party_id")
     return records.read(Party, row)
+
+
+async def named_in(tx: Tx, consents: Iterable[Consent]) -> dict[UUID, FamilyMember | Party]:
+    """Everybody whom these consents name, by id."""
+    asked = {named for each in consents for named in (each.family_member_id, each.party_id) if named}
+    if not asked:
+        return {}
+    members, parties = [
+        (await tx.execute(select(table).where(table.c.site == tx.site.name, table.c.id.in_(asked)))).mappings()
+        for table in (family_member, party)
+    ]
+    found: list[FamilyMember | Party] = [*map(_family_member, members), *(records.read(Party, row) for row in parties)]
+    return {each.id: each for each in found}
 
 
 def subject(tx: Tx, birth_date: str, label: Label) -> Subject:
