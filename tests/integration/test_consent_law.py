@@ -1,12 +1,13 @@
 """What the law asks of a consent over gRPC: who may sign, and what holds once more is known of the patient."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from stepway.intake.v1 import consent_pb2
-from stepway.intake.v1.consent_service_pb2 import CheckConsentsRequest
+from stepway.intake.v1.consent_service_pb2 import CheckConsentsRequest, ListEndingConsentsRequest
 from stepway.intake.v1.person_service_pb2 import MergePeopleRequest
 from stepway_chassis.errors import InvalidInput
 from tests.calls import service_token
@@ -61,6 +62,21 @@ async def test_a_patients_own_call_brings_nobody_elses_signature(network: Networ
     with pytest.raises(InvalidInput) as refused:
         await own.call(f"{CONSENTS}/GrantConsent", request, site=NORTHSIDE)
     assert (refused.value.reason, refused.value.field) == ("SIGNER_NOT_CALLER", "signer")
+
+
+async def test_what_ends_since_the_patient_comes_of_age_is_listed_before_it_does(network: Network) -> None:
+    at, soon = At(network, NORTHSIDE), (datetime.now(UTC) + timedelta(days=7)).date()
+    born = f"{soon.year - 18}-{soon.month:02}-{min(soon.day, 28):02}"
+    patient = (await a_patient(at, birth_date=born)).patient_id
+    both = {"signer": "CONSENT_SIGNER_PATIENT_AND_GUARDIAN", "signer_name": "Wren Vexmoor"}
+    guardian = await granted(at, patient, **both)
+    school = {"party": {"name": "Sable Ridge School", "kind": "PARTY_KIND_SCHOOL"}}
+    await granted(at, patient, **both, **school)  # for half a year, whoever signed with the patient
+    request = ListEndingConsentsRequest(page_size=100)
+    listed = (await at.call("intake", "ConsentService/ListEndingConsents", request, role="front_desk")).consents
+    assert [each.id for each in listed if each.patient_id == patient] == [guardian.id]
+    assert guardian.due_at.ToDatetime() < guardian.expires_at.ToDatetime()
+    assert guardian.family_member == next(each.family_member for each in listed if each.id == guardian.id)
 
 
 async def test_a_general_release_is_a_no_and_a_notice_goes_along_once_the_record_is_part_2(network: Network) -> None:

@@ -1,19 +1,23 @@
-"""Transfers as staff of two sites move them, in any order: each step audited, each change announced, once."""
+"""Transfers as the staff of two sites move them, in any order, and what has to be done before: each step said once."""
 
 import asyncio
 from collections import Counter
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from stepway.intake.v1 import consent_pb2
 from stepway.intake.v1 import transfer_service_pb2 as transfers
+from stepway.intake.v1.risk_service_pb2 import AcknowledgeRiskFlagRequest, RecordDispositionRequest
+from stepway_chassis.errors import Conflict
 from tests.calls import every_rpc, send
-from tests.cases import a_consent, a_decision, an_admission
+from tests.cases import IN_DANGER, At, a_consent, a_decision, an_admission
 from tests.conftest import SOAK
+from tests.integration.test_transfers import Somebody, decide, is_handed_over, offer, somebody, stands, statuses
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
@@ -131,3 +135,41 @@ def test_whatever_two_sites_decide_in_whatever_order_is_done_or_refused_as_it_ha
             max_examples=100 if SOAK else 4, stateful_step_count=8, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+async def test_nobody_is_handed_over_before_it_is_on_record_what_was_done_about_each_sign_of_danger(
+    network: Network,
+) -> None:
+    who = await somebody(network)
+    flag = await in_danger(network, who)
+    with pytest.raises(Conflict) as refused:
+        await offer(network, who)
+    assert refused.value.reason == "RISK_FLAG_UNDISPOSED"
+    await disposed(network, flag)
+    transfer = await offer(network, who)
+    await stands(network, transfer, "offered", "offered")
+    flag = await in_danger(network, who)
+    await decide(network, "Accept", transfer, LAKESIDE)
+
+    async def asked_in_vain() -> bool:
+        query = f"SELECT reason FROM audit WHERE '{who.patient}' = ANY (people) AND action LIKE '%/ReleaseTransfer'"
+        return {"reason": "RISK_FLAG_UNDISPOSED"} in network.rows("intake", query)
+
+    await until(asked_in_vain)
+    assert statuses(network, transfer) == {NORTHSIDE: "offered", LAKESIDE: "accepted"}
+    await disposed(network, flag)
+    await is_handed_over(network, who, transfer)
+
+
+async def in_danger(network: Network, who: Somebody) -> str:
+    (row,) = network.rows("intake", f"SELECT referral_id FROM admission WHERE id = '{who.admission}'")
+    answers = phq_9(row["referral_id"], IN_DANGER)
+    recorded = await At(network, NORTHSIDE).call("intake", "AssessmentService/RecordAssessment", answers)
+    return str(recorded.risk_flag_id)
+
+
+async def disposed(network: Network, flag: str) -> None:
+    at, named = At(network, NORTHSIDE), {"request_id": str(uuid4()), "risk_flag_id": flag}
+    await at.call("intake", "RiskService/AcknowledgeRiskFlag", AcknowledgeRiskFlagRequest(**named))
+    done = RecordDispositionRequest(**named, disposition="RISK_DISPOSITION_SAFETY_PLAN", note="made a plan together")
+    await at.call("intake", "RiskService/RecordDisposition", done)

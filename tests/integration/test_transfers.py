@@ -20,7 +20,6 @@ from stepway.intake.v1.consent_service_pb2 import RevokeConsentRequest
 from stepway.intake.v1.person_service_pb2 import FindPeopleRequest, MergePeopleRequest
 from stepway.intake.v1.referral_pb2 import REFERRAL_SOURCE_OTHER_PROGRAM
 from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
-from stepway.intake.v1.risk_service_pb2 import AcknowledgeRiskFlagRequest, RecordDispositionRequest
 from stepway.scheduling.v1.track_pb2 import DAYPART_EVENING, DAYPART_MORNING, DAYPART_WEEKEND
 from stepway_chassis.errors import Conflict, NotFound, TimedOut, Unavailable
 from stepway_cli import moves, sites
@@ -31,7 +30,7 @@ from stepway_cli.sites import read_sites
 from stepway_cli.spreading import spread
 from stepway_intake.domain.admissions import Course
 from tests.calls import service_token
-from tests.cases import IN_DANGER, At, a_consent, a_decision, a_track, an_admission
+from tests.cases import At, a_consent, a_decision, a_track, an_admission
 from tests.conftest import OVERRIDES
 from tests.data import REPOSITORY
 from tests.holding import is_behind, is_free, is_stopped, stopping
@@ -347,45 +346,6 @@ async def test_of_an_offer_that_ends_before_the_other_site_has_heard_of_it_that_
         await stands(network, transfer, "withdrawn", "withdrawn")
         told = f"SELECT course, availability FROM transfer WHERE id = '{transfer}' AND site = '{LAKESIDE}'"
         assert network.rows("intake", told) == [{"course": nothing, "availability": []}]
-
-
-async def test_nobody_is_handed_over_before_it_is_on_record_what_was_done_about_each_sign_of_danger(
-    sites_apart: Network,
-) -> None:
-    network = sites_apart
-    who = await somebody(network)
-    flag = await in_danger(network, who)
-    with pytest.raises(Conflict) as refused:
-        await offer(network, who)
-    assert refused.value.reason == "RISK_FLAG_UNDISPOSED"
-    await disposed(network, flag)
-    transfer = await offer(network, who)
-    await stands(network, transfer, "offered", "offered")
-    flag = await in_danger(network, who)
-    await decide(network, "Accept", transfer, LAKESIDE)
-
-    async def asked_in_vain() -> bool:
-        query = f"SELECT reason FROM audit WHERE '{who.patient}' = ANY (people) AND action LIKE '%/ReleaseTransfer'"
-        return {"reason": "RISK_FLAG_UNDISPOSED"} in network.rows("intake", query)
-
-    await until(asked_in_vain)
-    assert statuses(network, transfer) == {NORTHSIDE: "offered", LAKESIDE: "accepted"}
-    await disposed(network, flag)
-    await is_handed_over(network, who, transfer)
-
-
-async def in_danger(network: Network, who: Somebody) -> str:
-    (row,) = network.rows("intake", f"SELECT referral_id FROM admission WHERE id = '{who.admission}'")
-    answers = phq_9(row["referral_id"], IN_DANGER)
-    recorded = await At(network, NORTHSIDE).call("intake", "AssessmentService/RecordAssessment", answers)
-    return str(recorded.risk_flag_id)
-
-
-async def disposed(network: Network, flag: str) -> None:
-    at, named = At(network, NORTHSIDE), {"request_id": str(uuid4()), "risk_flag_id": flag}
-    await at.call("intake", "RiskService/AcknowledgeRiskFlag", AcknowledgeRiskFlagRequest(**named))
-    done = RecordDispositionRequest(**named, disposition="RISK_DISPOSITION_SAFETY_PLAN", note="made a plan together")
-    await at.call("intake", "RiskService/RecordDisposition", done)
 
 
 async def status_of(network: Network, who: Somebody) -> str:

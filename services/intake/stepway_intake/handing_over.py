@@ -143,7 +143,8 @@ async def confirm(tx: Tx, id: UUID) -> bool:
     kept, _, referral = await lock_sent(tx, id)
     consent, _ = await covering(tx, referral.patient, kept.other_site)
     after = transfers.confirm(kept, consent, at=tx.now)
-    await save(tx, kept, after)
+    if after != kept:  # one that stands wakes no loop: that tries again after its pause
+        await save(tx, kept, after)
     return after.status is Status.OFFERED
 
 

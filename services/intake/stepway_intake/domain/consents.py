@@ -15,6 +15,8 @@ from stepway_intake.domain.people import Label, RelatedPerson
 CLOCK_SKEW = timedelta(minutes=5)
 USE_WITHIN = timedelta(milliseconds=500)
 """A yes may be acted upon for this long from before it was asked for; a revocation is answered that much later."""
+SOON = timedelta(days=14)
+"""So long before it ends by itself a consent is shown to whoever may want to have another signed."""
 NOTICE_VERSION = "42cfr2.32-short-2024"
 """The notice that goes with what is told of a Part 2 record, unless the consent names another (42 CFR 2.32)."""
 

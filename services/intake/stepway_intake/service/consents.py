@@ -1,13 +1,14 @@
 """ConsentService: who may know what about whom, and how a family member can be reached."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
 from google.protobuf.message import Message
 
+from stepway.intake.v1 import consent_pb2
 from stepway.intake.v1.consent_service_pb2 import (
     CheckConsentsRequest,
     CheckConsentsResponse,
@@ -19,6 +20,8 @@ from stepway.intake.v1.consent_service_pb2 import (
     GrantConsentResponse,
     ListConsentsRequest,
     ListConsentsResponse,
+    ListEndingConsentsRequest,
+    ListEndingConsentsResponse,
     RevokeConsentRequest,
     RevokeConsentResponse,
 )
@@ -135,9 +138,20 @@ class ConsentService:
         patient = await find_patient(tx, UUID(request.patient_id))
         tx.concerns(patient.id)
         found, token = page.cut(await store.consents_of(tx, patient.id, page))
+        return ListConsentsResponse(consents=await self._listed(tx, found), next_page_token=token)
+
+    async def ListEndingConsents(self, request: ListEndingConsentsRequest, _: object) -> ListEndingConsentsResponse:
+        return await self._database.query(request, self._list_ending)
+
+    async def _list_ending(self, tx: Tx, request: ListEndingConsentsRequest) -> ListEndingConsentsResponse:
+        page, before = page_of(request), wire.ends_before(request) or tx.now + consents.SOON
+        found, token = page.cut(await store.consents_ending(tx, page, before=before))
+        tx.concerns(*(each.patient_id for each in found))
+        return ListEndingConsentsResponse(consents=await self._listed(tx, found), next_page_token=token)
+
+    async def _listed(self, tx: Tx, found: Sequence[Consent]) -> list[consent_pb2.Consent]:
         named = await store.named_in(tx, found)
-        listed = [wire.consent(each, named.get(each.family_member_id or each.party_id or each.id)) for each in found]
-        return ListConsentsResponse(consents=listed, next_page_token=token)
+        return [wire.consent(each, named.get(each.family_member_id or each.party_id or each.id)) for each in found]
 
     async def CheckConsents(self, request: CheckConsentsRequest, _: object) -> CheckConsentsResponse:
         return await self._database.query(request, self._check)

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     Column,
+    ColumnElement,
     Integer,
     RowMapping,
     Select,
@@ -174,14 +175,19 @@ async def save_consent(tx: Tx, changed: Consent) -> None:
 
 
 async def consents_of(tx: Tx, patient_id: UUID, page: Page) -> Sequence[Consent]:
-    statement = (
-        _with_subject.where(consent.c.site == tx.site.name, consent.c.patient_id == patient_id)
-        .order_by(consent.c.id.desc())
-        .limit(page.limit)
-    )
+    return await _newest(tx, page, consent.c.patient_id == patient_id)
+
+
+async def consents_ending(tx: Tx, page: Page, *, before: datetime) -> Sequence[Consent]:
+    """Standing ones that end by themselves before a time."""
+    return await _newest(tx, page, consent.c.ended_at.is_(None), consent.c.due_at < before)
+
+
+async def _newest(tx: Tx, page: Page, *which: ColumnElement[bool]) -> Sequence[Consent]:
+    statement = _with_subject.where(consent.c.site == tx.site.name, *which).order_by(consent.c.id.desc())
     if page.before is not None:
         statement = statement.where(consent.c.id < page.before)
-    return [found for found, _ in await _all(tx, statement)]
+    return [found for found, _ in await _all(tx, statement.limit(page.limit))]
 
 
 async def consents_about(tx: Tx, questions: Iterable[Question]) -> list[tuple[Consent, Subject]]:
