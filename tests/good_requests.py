@@ -1,7 +1,7 @@
 """A good request for every RPC, about one case."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from google.protobuf.message import Message
@@ -162,6 +162,9 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
     ),
     "stepway.intake.v1.ConsentService/GetConsent": lambda case: consents.GetConsentRequest(consent_id=case.consent),
     "stepway.intake.v1.ConsentService/ListConsents": lambda case: consents.ListConsentsRequest(patient_id=case.patient),
+    "stepway.intake.v1.ConsentService/ListEndingConsents": lambda case: consents.ListEndingConsentsRequest(
+        page_size=100, ends_before=to_proto(datetime.now(UTC) + timedelta(days=365))
+    ),
     "stepway.intake.v1.ConsentService/CheckConsents": lambda case: consents.CheckConsentsRequest(
         questions=[
             {

@@ -143,6 +143,7 @@ LISTED: dict[str, Callable[[Any, Case], bool]] = {
     "ListWorkups": lambda answer, case: case.workup in {each.id for each in answer.workups},
     "ListRiskFlags": lambda answer, case: case.risk_flag in {each.id for each in answer.risk_flags},
     "ListHandOffs": lambda answer, case: case.hand_off in {each.id for each in answer.hand_offs},
+    "ListEndingConsents": lambda answer, case: case.consent in {each.id for each in answer.consents},
     "ListTransfers": lambda answer, case: case.transfer in {each.id for each in answer.transfers},
     "ListTracks": lambda answer, case: case.track in {each.id for each in answer.tracks},
     "ListEnrollments": lambda answer, case: case.enrollment in {each.id for each in answer.enrollments},

@@ -19,6 +19,7 @@ from stepway.intake.v1.consent_service_pb2 import (
     ListConsentsRequest,
     RevokeConsentRequest,
 )
+from stepway.intake.v1.referral_service_pb2 import CloseReferralRequest, ReferAgainRequest
 from stepway.scheduling.v1.enrollment_service_pb2 import EndEnrollmentRequest
 from stepway_chassis.errors import Conflict, InvalidInput, NotFound, Refusal, Unavailable
 from stepway_chassis.rpc.client import Peers
@@ -367,6 +368,23 @@ async def test_of_a_revocation_and_a_consent_in_its_place_at_once_one_happens(ne
     assert len(announced(network, old.id)) == 2
 
 
+@pytest.mark.parametrize(("comes_again", "stands"), [(False, "EXPIRED"), (True, "GRANTED")])
+async def test_a_consent_until_the_end_of_treatment_ends_with_the_last_referral_that_comes_to_nothing(
+    network: Network, comes_again: bool, stands: str
+) -> None:
+    at = At(network, NORTHSIDE)
+    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
+    until_then = {"expires_at": None, "expires_with": "CONSENT_EXPIRY_END_OF_TREATMENT"}
+    consent = await granted(network, referral.patient_id, **until_then)
+    if comes_again:
+        again = ReferAgainRequest(request_id=str(uuid4()), patient_id=referral.patient_id)
+        await at.call("intake", "ReferralService/ReferAgain", again)
+    declined = {"referral_id": referral.id, "outcome": "REFERRAL_STATUS_DECLINED"}
+    closing = CloseReferralRequest(request_id=str(uuid4()), **declined)
+    await at.call("intake", "ReferralService/CloseReferral", closing)
+    assert await finding(network, consent) == stands
+
+
 async def test_a_consent_until_the_end_of_treatment_ends_with_the_seat(network: Network) -> None:
     case = await a_case(network)
     until_then = {"expires_at": None, "expires_with": "CONSENT_EXPIRY_END_OF_TREATMENT"}
@@ -376,17 +394,3 @@ async def test_a_consent_until_the_end_of_treatment_ends_with_the_seat(network: 
     assert await ends(network, consent.id) == ["ConsentGranted", "ConsentExpired"]
     assert await finding(network, consent) == "GRANTED"  # by the other consent for the same person
     assert announced(network, case.consent) == ["ConsentGranted"]
-
-
-async def test_a_minor_does_not_sign_alone_and_a_guardian_not_for_a_part_2_record(network: Network) -> None:
-    young = a_referral(person={"family_name": "Vexmoor", "birth_date": "2015-04-01"})
-    patient = (
-        await At(network, NORTHSIDE).call("intake", "ReferralService/ReceiveReferral", young)
-    ).referral.patient_id
-    for signer, reason in (("PATIENT", "MINOR_CANNOT_SIGN_ALONE"), ("GUARDIAN", "PATIENT_HAS_TO_SIGN")):
-        with pytest.raises(InvalidInput) as refused:
-            await granted(network, patient, signer=f"CONSENT_SIGNER_{signer}", signer_name="Wren Vexmoor")
-        assert (refused.value.reason, refused.value.field) == (reason, "signer")
-        assert "Wren" not in refused.value.message
-    both = await granted(network, patient, signer="CONSENT_SIGNER_PATIENT_AND_GUARDIAN", signer_name="Wren Vexmoor")
-    assert await finding(network, both) == "GRANTED"

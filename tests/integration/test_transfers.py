@@ -1,11 +1,12 @@
 """A patient handed over between two sites in two cells: by consent, once, whoever is killed at whichever step."""
 
 import asyncio
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ from stepway_cli.local.forget import forget
 from stepway_cli.local.platform import Platform
 from stepway_cli.sites import read_sites
 from stepway_cli.spreading import spread
+from stepway_intake.domain.admissions import Course
 from tests.calls import service_token
 from tests.cases import At, a_consent, a_decision, a_track, an_admission
 from tests.conftest import OVERRIDES
@@ -147,6 +149,9 @@ CLOSED = [
 ]
 
 
+ENDED = [(NORTHSIDE, "ConsentGranted"), (NORTHSIDE, "ConsentExpired")]
+
+
 async def is_handed_over(network: Network, who: Somebody, transfer: str) -> str:
     """Once, and with exactly one outcome; the admission at the receiving site."""
     await stands(network, transfer, "closed", "closed")
@@ -158,13 +163,17 @@ async def is_handed_over(network: Network, who: Somebody, transfer: str) -> str:
     assert left == [{"status": "ended", "ending": "transferred"}]
     ends = Counter(each for _, each in announced(network, "admission", who.admission))
     assert (ends["PatientAdmitted"], ends["AdmissionEnded"]) == (1, 1)
-    assert announced(network, "consent", who.consent) == [(NORTHSIDE, "ConsentGranted"), (NORTHSIDE, "ConsentExpired")]
+    assert announced(network, "consent", who.consent) == ENDED
     return str(made[0]["id"])
 
 
 async def test_a_patient_is_offered_accepted_imported_and_closed(sites_apart: Network) -> None:
     network = sites_apart
     who = await somebody(network)
+    until_then = {"expires_at": None, "expires_with": "CONSENT_EXPIRY_END_OF_TREATMENT"}
+    uncle = await At(network, NORTHSIDE).call(
+        "intake", "ConsentService/GrantConsent", a_consent(who.patient, **until_then)
+    )
     transfer = await offer(network, who)
     await stands(network, transfer, "offered", "offered")
     shown = await transfer_at(network, transfer, LAKESIDE)
@@ -172,6 +181,7 @@ async def test_a_patient_is_offered_accepted_imported_and_closed(sites_apart: Ne
     assert not shown.course.HasField("authorization")
     await decide(network, "Accept", transfer, LAKESIDE)
     admission = await is_handed_over(network, who, transfer)
+    assert announced(network, "consent", uncle.consent.id) == ENDED
     asked_for = GetAdmissionRequest(admission_id=admission)
     here = (await At(network, LAKESIDE).call("intake", "AdmissionService/GetAdmission", asked_for)).admission
     assert here.patient_id != who.patient
@@ -185,6 +195,7 @@ async def test_a_patient_is_offered_accepted_imported_and_closed(sites_apart: Ne
     assert here.patient_id in {each.patient_id for each in found}
     asked = GetReferralRequest(referral_id=here.referral_id)
     led = (await At(network, LAKESIDE).call("intake", "ReferralService/GetReferral", asked)).referral
+    assert announced(network, "referral", here.referral_id) == [(LAKESIDE, "ReferralMoved")]
     assert (led.source, led.HasField("admitted_at")) == (REFERRAL_SOURCE_OTHER_PROGRAM, True)
 
 
@@ -305,12 +316,36 @@ async def test_a_consent_that_is_revoked_before_the_record_has_crossed_keeps_it_
     who = await somebody(network)
     transfer = await offer(network, who)
     await stands(network, transfer, "offered", "offered")
-    revocation = RevokeConsentRequest(request_id=str(uuid4()), consent_id=who.consent)
-    await At(network, NORTHSIDE).call("intake", "ConsentService/RevokeConsent", revocation)
+    await revoke(network, who)
     await decide(network, "Accept", transfer, LAKESIDE)
     await stands(network, transfer, "withdrawn", "withdrawn")
     assert network.rows("intake", f"SELECT 1 FROM admission WHERE transfer_id = '{transfer}'") == []
     assert await status_of(network, who) != "ended"
+
+
+async def revoke(network: Network, who: Somebody) -> None:
+    revocation = RevokeConsentRequest(request_id=str(uuid4()), consent_id=who.consent)
+    await At(network, NORTHSIDE).call("intake", "ConsentService/RevokeConsent", revocation)
+
+
+async def test_of_an_offer_that_ends_before_the_other_site_has_heard_of_it_that_site_hears_no_more_than_that(
+    sites_apart: Network,
+) -> None:
+    network, west = sites_apart, sites_apart.platform.process(WEST)
+    thinks_better, is_kept = await somebody(network), await somebody(network)
+    await asyncio.to_thread(west.kill)
+    try:
+        offers = [await offer(network, each) for each in (thinks_better, is_kept)]
+        await revoke(network, thinks_better)
+        await decide(network, "Withdraw", offers[1], NORTHSIDE)
+    finally:
+        await asyncio.to_thread(west.start)
+    await asyncio.to_thread(network.platform.wait_until_serving, WEST)
+    nothing = json.loads(json.dumps(asdict(Course())))
+    for transfer in offers:
+        await stands(network, transfer, "withdrawn", "withdrawn")
+        told = f"SELECT course, availability FROM transfer WHERE id = '{transfer}' AND site = '{LAKESIDE}'"
+        assert network.rows("intake", told) == [{"course": nothing, "availability": []}]
 
 
 async def status_of(network: Network, who: Somebody) -> str:
@@ -331,7 +366,10 @@ async def test_a_patient_who_is_not_taken_or_not_given_stays(sites_apart: Networ
     last = f"Transfer{ended.capitalize()}"
     expected = [(each, event) for each in (LAKESIDE, NORTHSIDE) for event in ("TransferOffered", last)]
     assert announced(network, "transfer", transfer) == expected
-    assert await offer(network, who)
+    assert announced(network, "consent", who.consent) == ENDED
+    with pytest.raises(Conflict) as refused:
+        await offer(network, who)
+    assert refused.value.reason == "TRANSFER_NOT_CONSENTED"
 
 
 async def test_of_two_sites_that_decide_at_once_one_gets_its_way_and_the_other_hears_which(

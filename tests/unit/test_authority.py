@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepway_chassis.errors import InvalidInput
-from stepway_intake.domain.authority import Ages, Signer, ages_of, check_signer, comes_of_age, has_authority, reached
+from stepway_intake.domain.authority import (
+    Ages,
+    Signer,
+    ages_of,
+    check_signer,
+    closes_on,
+    comes_of_age,
+    reached,
+    refusal,
+)
 from stepway_intake.domain.people import Label
 
 DAY = date(2026, 11, 25)
@@ -37,7 +46,7 @@ def test_nobody_knows_when_somebody_without_a_birth_date_is_of_age() -> None:
 @given(st.dates(date(1990, 1, 1), date(2020, 1, 1)), st.dates(date(2026, 1, 1), date(2040, 1, 1)))
 def test_the_less_is_known_of_a_birth_date_the_less_authority_there_is(born: date, day: date) -> None:
     texts = [born.isoformat()[:length] for length in (10, 7, 4, 0)]
-    guardians = [has_authority(Signer.GUARDIAN, text, Ages(), day=day) for text in texts]
+    guardians = [refusal(Signer.GUARDIAN, text, Ages(), Label.GENERAL, day) is None for text in texts]
     alone = [Ages(minor_alone=14).signs_alone(text, day) for text in texts]
     assert guardians == sorted(guardians, reverse=True)
     assert alone == sorted(alone, reverse=True)
@@ -58,6 +67,8 @@ ALONE_FROM_16 = Ages(minor_alone=16)
         (Signer.GUARDIAN, "", Ages(), Label.GENERAL, "GUARDIAN_WITHOUT_AUTHORITY"),
         (Signer.GUARDIAN, "2010-01-01", ALONE_FROM_16, Label.GENERAL, "GUARDIAN_WITHOUT_AUTHORITY"),
         (Signer.GUARDIAN, "2012-01-01", Ages(), Label.PART2, "PATIENT_HAS_TO_SIGN"),
+        (Signer.REPRESENTATIVE, "2012-01-01", Ages(), Label.GENERAL, "REPRESENTATIVE_WITHOUT_AUTHORITY"),
+        (Signer.REPRESENTATIVE, "2010-01-01", ALONE_FROM_16, Label.PART2, "REPRESENTATIVE_WITHOUT_AUTHORITY"),
     ],
 )
 def test_whoever_has_no_authority_is_refused(signer: Signer, born: str, ages: Ages, label: Label, reason: str) -> None:
@@ -80,6 +91,23 @@ def test_whoever_has_no_authority_is_refused(signer: Signer, born: str, ages: Ag
 )
 def test_whoever_has_authority_may_sign(signer: Signer, born: str, ages: Ages, label: Label) -> None:
     check_signer(signer, NAMED, born, ages, label, day=DAY)
+
+
+@pytest.mark.parametrize(
+    ("signer", "born", "relative", "closes"),
+    [
+        (Signer.GUARDIAN, "2012-11-25", False, date(2030, 11, 25)),
+        (Signer.PATIENT_AND_GUARDIAN, "2012-11-25", True, date(2030, 11, 25)),
+        (Signer.PATIENT_AND_GUARDIAN, "2012-11-25", False, None),
+        (Signer.PATIENT_AND_GUARDIAN, "1990-04-01", True, None),
+        (Signer.PATIENT_AND_GUARDIAN, "", True, None),
+        (Signer.PATIENT, "2012-11-25", True, None),
+    ],
+)
+def test_a_guardians_access_closes_when_the_patient_is_of_age(
+    signer: Signer, born: str, relative: bool, closes: date | None
+) -> None:
+    assert closes_on(signer, born, Ages(), signed=DAY, relative=relative) == closes
 
 
 def test_the_ages_are_the_sites() -> None:

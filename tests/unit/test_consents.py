@@ -39,7 +39,9 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
 CONSENT, PATIENT, MEMBER, SOMEBODY = (UUID(int=number) for number in range(1, 5))
 SCHEDULE = Question(PATIENT, str(MEMBER), Category.SCHEDULE)
-ADULT, MINOR, YOUNG = (Subject(born, Ages(), "America/New_York") for born in ("1990-04-01", "2012-11-25", ""))
+ADULT, MINOR, YOUNG = (
+    Subject(born, Ages(), "America/New_York", Label.GENERAL) for born in ("1990-04-01", "2012-11-25", "")
+)
 BIRTHDAY = datetime(2030, 11, 25, 5, tzinfo=UTC)
 """The first moment in New York at which the minor is of age."""
 
@@ -121,8 +123,13 @@ def test_of_several_one_yes_is_enough_in_whichever_order_and_nothing_else_is(giv
     assert found(*shuffled) is found(*given)
 
 
+def part2(about: Subject = ADULT) -> Subject:
+    """The same person, whose record is Part 2 by now."""
+    return replace(about, label=Label.PART2)
+
+
 def granted(about: Subject = ADULT, label: Label = Label.GENERAL, **changes: Any) -> Consent:
-    return grant(a_consent(**changes), about, label)
+    return grant(a_consent(**changes), replace(about, label=label))
 
 
 def test_it_was_signed_before_it_is_recorded() -> None:
@@ -146,6 +153,7 @@ NOTES = (Category.COUNSELING_NOTES, Category.PLAN)
         ({"legal_basis": LegalBasis.HIPAA}, Label.PART2, "LEGAL_BASIS_INSUFFICIENT", "legal_basis"),
         ({"legal_basis": LegalBasis.PART2_TPO}, Label.PART2, "RECIPIENT_NOT_COVERED", "legal_basis"),
         ({**A_CLASS, "legal_basis": LegalBasis.PART2_NAMED}, Label.PART2, "RECIPIENT_NOT_COVERED", "legal_basis"),
+        ({**A_CLASS, "legal_basis": LegalBasis.STATE_MINOR}, Label.PART2, "LEGAL_BASIS_INSUFFICIENT", "legal_basis"),
         ({"categories": NOTES}, Label.PART2, "CATEGORIES_NOT_COMBINABLE", "categories"),
         ({"signer": Signer.REPRESENTATIVE}, Label.GENERAL, "SIGNER_NAMELESS", "signer_name"),
         ({"signer": Signer.GUARDIAN, **SIGNED_BY}, Label.GENERAL, "GUARDIAN_WITHOUT_AUTHORITY", "signer"),
@@ -186,6 +194,55 @@ def test_what_a_guardian_has_signed_ends_when_the_patient_comes_of_age_by_the_si
     assert expire(consent, MINOR, now=BIRTHDAY).ending is Ending.AUTHORITY_ENDED
 
 
+def test_what_minor_and_guardian_have_signed_for_a_relative_ends_then_too_and_for_others_it_does_not() -> None:
+    both = {"signer": Signer.PATIENT_AND_GUARDIAN, **SIGNED_BY, "expires_at": BIRTHDAY + timedelta(days=300)}
+    relative = granted(MINOR, Label.PART2, **both)
+    assert relative.due_at == BIRTHDAY
+    assert found(relative, about=part2(MINOR), now=BIRTHDAY - INSTANT) is Finding.GRANTED
+    assert found(relative, about=part2(MINOR), now=BIRTHDAY) is Finding.AUTHORITY_ENDED
+    insurer = granted(MINOR, Label.PART2, **{**both, **A_CLASS})
+    assert insurer.due_at == both["expires_at"]
+    assert run_out(insurer, part2(MINOR), now=BIRTHDAY) is Ending.STANDING
+
+
+@pytest.mark.parametrize("signer", [Signer.UNSTATED, Signer.PATIENT, Signer.REPRESENTATIVE])
+def test_what_turns_out_to_be_signed_for_a_minor_by_whom_it_could_not_be_binds_nobody_even_later(
+    signer: Signer,
+) -> None:
+    consent = granted(YOUNG, signer=signer, **SIGNED_BY, expires_at=BIRTHDAY + timedelta(days=300))
+    assert found(consent, about=YOUNG) is Finding.GRANTED
+    assert found(consent, about=MINOR) is Finding.AUTHORITY_ENDED
+    assert found(consent, about=MINOR, now=BIRTHDAY) is Finding.AUTHORITY_ENDED
+
+
+def test_a_general_release_and_a_guardians_word_alone_are_no_more_once_the_record_is_part_2() -> None:
+    release = granted(legal_basis=LegalBasis.HIPAA)
+    assert found(release) is Finding.GRANTED
+    assert found(release, about=part2()) is Finding.BASIS_INSUFFICIENT
+    assert found(replace(release, ended_at=NOON), about=part2()) is Finding.REVOKED
+    guardians = granted(MINOR, signer=Signer.GUARDIAN, **SIGNED_BY, legal_basis=LegalBasis.PART2_NAMED)
+    assert found(guardians, about=MINOR) is Finding.GRANTED
+    assert found(guardians, about=part2(MINOR)) is Finding.AUTHORITY_ENDED
+
+
+@pytest.mark.parametrize(("own", "told"), [("", NOTICE_VERSION), ("long-2026", "long-2026")])
+def test_the_notice_goes_along_from_when_the_record_is_part_2(own: str, told: str) -> None:
+    consent = granted(legal_basis=LegalBasis.PART2_NAMED, notice_version=own)
+    for about, notice in ((ADULT, own), (part2(), told)):
+        finding, answer = check(SCHEDULE, [(consent, about)], now=NOON)
+        assert finding is Finding.GRANTED
+        assert answer
+        assert answer.notice_version == notice
+
+
+def test_only_a_minor_who_signs_alone_consents_by_the_law_for_minors() -> None:
+    alone = replace(MINOR, ages=Ages(minor_alone=13))
+    assert granted(alone, Label.PART2, legal_basis=LegalBasis.STATE_MINOR).legal_basis is LegalBasis.STATE_MINOR
+    with pytest.raises(InvalidInput) as refused:
+        granted(MINOR, signer=Signer.PATIENT_AND_GUARDIAN, **SIGNED_BY, legal_basis=LegalBasis.STATE_MINOR)
+    assert refused.value.reason == "LEGAL_BASIS_INSUFFICIENT"
+
+
 def test_a_birth_date_that_is_corrected_counts_from_then_on() -> None:
     consent = granted(MINOR, signer=Signer.GUARDIAN, **SIGNED_BY, expires_at=BIRTHDAY + timedelta(days=800))
     younger = replace(MINOR, birth_date="2013-11-25")
@@ -196,7 +253,7 @@ def test_a_birth_date_that_is_corrected_counts_from_then_on() -> None:
 
 def test_one_that_takes_anothers_place_is_the_next_version_and_ends_it() -> None:
     old = granted()
-    new = grant(a_consent(id=SOMEBODY, supersedes_id=CONSENT), ADULT, Label.GENERAL, supersedes=old)
+    new = grant(a_consent(id=SOMEBODY, supersedes_id=CONSENT), ADULT, supersedes=old)
     assert new.version == 2
     ended = supersede(old, ADULT, new)
     assert (ended.ending, ended.ended_at, ended.due_at) == (Ending.SUPERSEDED, NOON, None)

@@ -42,7 +42,7 @@ ALL = answers(*transfers.ASKED)
 
 
 def offered(**changes: Any) -> Transfer:
-    given = {"id": TRANSFER, "to": "lakeside", "at_site": "northside", "at": NOON, **changes}
+    given = {"flagged": False, "id": TRANSFER, "to": "lakeside", "at_site": "northside", "at": NOON, **changes}
     return transfers.offer(ADMISSION, CONSENT, **given)
 
 
@@ -85,7 +85,7 @@ def test_who_pays_crosses_only_where_a_consent_covers_that() -> None:
 
 def test_a_patient_who_has_left_or_without_consent_or_to_the_same_site_is_not_offered() -> None:
     left = replace(ADMISSION, status=AdmissionStatus.ENDED, ending=Ending.LEFT, ended_at=NOON)
-    given: dict[str, Any] = {"id": TRANSFER, "at_site": "northside", "at": NOON}
+    given: dict[str, Any] = {"flagged": False, "id": TRANSFER, "at_site": "northside", "at": NOON}
     for admission, consent, to, reason in (
         (left, CONSENT, "lakeside", "ADMISSION_ENDED"),
         (ADMISSION, None, "lakeside", "TRANSFER_NOT_CONSENTED"),
@@ -94,6 +94,27 @@ def test_a_patient_who_has_left_or_without_consent_or_to_the_same_site_is_not_of
         with pytest.raises((Conflict, InvalidInput)) as refused:
             transfers.offer(admission, consent, to=to, **given)
         assert refused.value.reason == reason
+
+
+def test_nobody_is_handed_over_before_it_is_on_record_what_was_done_about_a_sign_of_danger() -> None:
+    with pytest.raises(Conflict) as refused:
+        offered(flagged=True)
+    assert refused.value.reason == "RISK_FLAG_UNDISPOSED"
+    with pytest.raises(Conflict) as refused:
+        transfers.release(offered(), CONSENT, flagged=True, at=NOON)
+    assert refused.value.reason == "RISK_FLAG_UNDISPOSED"
+    assert transfers.release(offered(), None, flagged=True, at=NOON).status is Status.WITHDRAWN
+    accepted = transfers.release(offered(), CONSENT, flagged=False, at=NOON)
+    assert transfers.release(accepted, CONSENT, flagged=True, at=NOON) == accepted  # the record may have crossed
+
+
+def test_an_offer_is_told_only_while_a_consent_covers_it_and_of_one_that_does_not_stand_nothing_is_shown() -> None:
+    assert transfers.confirm(offered(), CONSENT, at=NOON) == offered()
+    withdrawn = transfers.confirm(offered(), None, at=NOON)
+    assert (withdrawn.status, withdrawn.told) == (Status.WITHDRAWN, False)
+    assert transfers.confirm(withdrawn, None, at=NOON) == withdrawn
+    told = transfers.emptied(withdrawn)
+    assert (told.course, told.availability) == (Course(), ())
 
 
 def test_the_label_of_what_arrives_is_the_highest_known() -> None:
@@ -159,13 +180,15 @@ def decisions(now: Network) -> Iterator[Network]:
         yield from tried(lambda: now.keep(transfers.decline(receiving, at=NOON)))
     yield replace(now, consented=False)
     if not now.consented:
-        yield replace(now, lapsed=True, heard=tuple(each for each in now.heard if each.record is None))
+        heard = tuple(each for each in now.heard if each.record is None)
+        late = tuple(each for each in now.late if each.status is not Status.OFFERED)
+        yield replace(now, lapsed=True, heard=heard, late=late)
 
 
 def calls(now: Network) -> Iterator[Network]:
     """One is begun, and one that was begun arrives; its answer may be lost with whoever waits for it."""
     if len(now.late) < 2:
-        yield from (replace(now, late=(*now.late, each)) for each in now.untold())
+        yield from (begun(now, each) for each in now.untold())
     for about in dict.fromkeys(now.late):
         left = list(now.late)
         left.remove(about)
@@ -173,6 +196,12 @@ def calls(now: Network) -> Iterator[Network]:
         yield after
         if len(now.heard) < 2:
             yield replace(after, heard=(*after.heard, Heard(about, record)))
+
+
+def begun(now: Network, about: Transfer) -> Network:
+    """An offer is asked about before it is told."""
+    after = transfers.confirm(about, CONSENT if now.consented else None, at=NOON)
+    return replace(now, late=(*now.late, about)) if after == about else now.keep(after)
 
 
 def answered(now: Network, about: Transfer) -> tuple[Network, Record | None]:
@@ -187,9 +216,10 @@ def answered(now: Network, about: Transfer) -> tuple[Network, Record | None]:
 
 def told(now: Network, about: Transfer) -> tuple[Network, Record | None]:
     if about.status is Status.OFFERED:
+        assert not now.lapsed
         return now, None
     if about.status is Status.ACCEPTED:
-        after = transfers.release(now.sending, CONSENT if now.consented else None, at=NOON)
+        after = transfers.release(now.sending, CONSENT if now.consented else None, flagged=False, at=NOON)
         answers_now = ALL if now.consented else answers()
         return now.keep(after), transfers.crosses(after, ADMISSION, SOMEBODY, answers_now)
     if about.status is Status.IMPORTED:
@@ -237,8 +267,10 @@ def settled(now: Network) -> Network:
     """Left alone, with both sites up and nobody deciding anything more."""
     while now.untold():
         for about in now.untold():
-            now, record = answered(now, about)
-            now = written(now, Heard(about, record))
+            now = begun(now, about)
+            if about in now.late:
+                now, record = answered(replace(now, late=()), about)
+                now = written(now, Heard(about, record))
     return now
 
 

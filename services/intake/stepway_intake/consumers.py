@@ -14,8 +14,6 @@ from stepway_chassis.rpc.client import Peers
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import admissions, risk
 from stepway_intake.domain.admissions import Seat
-from stepway_intake.domain.consents import Expiry
-from stepway_intake.expiring import end_with
 from stepway_intake.service.admissions import keep_further, lock_with_referral
 from stepway_intake.store import risk as store
 from stepway_intake.wire import admissions as admissions_wire
@@ -63,11 +61,8 @@ async def fetch_seat(peers: Peers, event: Event) -> Seat:
 
 
 async def follow_seat(tx: Tx, event: Event, seat: Seat) -> None:
-    """An admission is where its seat is, its referral with it; with its end goes what was consented to until then."""
+    """An admission is where its seat is, and its referral with it."""
     admission, referral = await lock_with_referral(tx, seat.admission_id)
     further = admissions.follow(admission, seat)
-    if further == admission:
-        return
-    await keep_further(tx, admission, further, referral)
-    if further.ended_at:
-        await end_with(tx, referral.patient.id, Expiry.END_OF_TREATMENT, happened_at=further.ended_at)
+    if further != admission:
+        await keep_further(tx, admission, further, referral)

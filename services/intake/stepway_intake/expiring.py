@@ -38,9 +38,9 @@ def expiring(database: Database) -> Loop:
     return Loop(LOOP, round)
 
 
-async def end_with(tx: Tx, patient_id: UUID, event: Expiry, *, happened_at: datetime) -> None:
-    """What a patient has consented to until this event is over."""
-    found = [consent for consent, _ in await store.lock_ending_with(tx, patient_id, event)]
+async def end_with(tx: Tx, patient_id: UUID, event: Expiry, *, happened_at: datetime, recipient: str = "") -> None:
+    """What a patient has consented to until this event is over, for everybody or for one recipient."""
+    found = [consent for consent, _ in await store.lock_ending_with(tx, patient_id, event, recipient=recipient)]
     after = [consents.expire_with(each, event, happened_at=happened_at, now=tx.now) for each in found]
     await save(tx, found, after)
 

@@ -17,9 +17,13 @@ from stepway_chassis.rpc.client import Peers
 from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import consents, transfers
-from stepway_intake.domain.consents import USE_WITHIN, Consent, Question, recipient_word
+from stepway_intake.domain.admissions import Admission
+from stepway_intake.domain.consents import USE_WITHIN, Consent, Expiry, Question, recipient_word
 from stepway_intake.domain.people import Patient, label_for
-from stepway_intake.domain.transfers import Answers, Record, Side, Status, Transfer
+from stepway_intake.domain.referrals import Moved, Referral
+from stepway_intake.domain.transfers import ENDS, Answers, Record, Side, Status, Transfer, sent
+from stepway_intake.expiring import end_with
+from stepway_intake.service.admissions import lock_with_referral
 from stepway_intake.store import transfers as store
 from stepway_intake.store.admissions import add_admission
 from stepway_intake.store.consents import lock_consents_for
@@ -27,6 +31,7 @@ from stepway_intake.store.people import add_patient, find_patient
 from stepway_intake.store.referrals import add_referral
 from stepway_intake.wire import transfers as wire
 from stepway_intake.wire.admissions import patient_admitted
+from stepway_intake.wire.referrals import referral_moved
 
 LOOP = "handing_over"
 MOST = 50
@@ -64,25 +69,40 @@ def handing_over(
         return True
 
     async def offer(site: str, transfer: Transfer) -> None:
-        await tell_offer(site, transfer)
+        """Told only while a consent covers it; without one it is withdrawn, and that is told next."""
+        lapses = time.monotonic() + USE_WITHIN.total_seconds()
+        async with database.transaction(site, LOOP) as tx:
+            stands = await confirm(tx, transfer.id)
+        if not stands:
+            return
+        try:
+            async with asyncio.timeout(lapses - time.monotonic()):
+                await tell(site, transfer)
+        except TimeoutError:
+            raise Unavailable("CONSENT_UNCONFIRMED", "The consent may have ended meanwhile; ask again.") from None
         await heard(site, transfer)
 
-    async def tell_offer(site: str, transfer: Transfer) -> None:
+    async def tell(site: str, transfer: Transfer) -> None:
         request = wire.offer(transfer, site=site, request_id=uuid7(now()))
         await peers.call(f"{_PEER}/ReceiveTransfer", request, site=transfer.other_site)
 
     async def withdraw(site: str, transfer: Transfer) -> None:
-        """The offer is told first, so that no late offer can come after its end."""
-        await tell_offer(site, transfer)
+        """That there was an offer is told first, so that no late offer can come after its end."""
+        await tell(site, transfers.emptied(transfer))
         await end(site, transfer)
 
     async def fetch(site: str, transfer: Transfer) -> None:
-        """The sending site may have withdrawn by now, or lack the consent: then there is no record."""
+        """The sending site may have withdrawn by now, or lack the consent: then there is no record.
+
+        While it has to say yet what was done about a sign of danger, the transfer waits.
+        """
         lapses = time.monotonic() + USE_WITHIN.total_seconds()
         request = wire.release(transfer, site=site, request_id=uuid7(now()))
         try:
             record = wire.record(await peers.call(f"{_PEER}/ReleaseTransfer", request, site=transfer.other_site))
-        except (NotFound, Conflict):
+        except (NotFound, Conflict) as refused:
+            if refused.reason == transfers.FLAG_UNDISPOSED:
+                raise
             record = None
         async with database.transaction(site, LOOP) as tx:
             await arrive(tx, transfer.id, record)
@@ -118,6 +138,23 @@ def handing_over(
     return Loop(LOOP, round)
 
 
+async def confirm(tx: Tx, id: UUID) -> bool:
+    """Whether the offer stands; it is withdrawn if no consent covers it any more."""
+    kept, _, referral = await lock_sent(tx, id)
+    consent, _ = await covering(tx, referral.patient, kept.other_site)
+    after = transfers.confirm(kept, consent, at=tx.now)
+    if after != kept:  # one that stands wakes no loop: that tries again after its pause
+        await save(tx, kept, after)
+    return after.status is Status.OFFERED
+
+
+async def lock_sent(tx: Tx, id: UUID, *, other_site: str = "") -> tuple[Transfer, Admission, Referral]:
+    """The transfer after what it is about: in the order in which a merge moves them. Raises NotFound."""
+    asked = await store.find_transfer(tx, id, other_site=other_site)
+    admission, referral = await lock_with_referral(tx, sent(asked))
+    return await store.lock_transfer(tx, asked.id), admission, referral
+
+
 async def arrive(tx: Tx, id: UUID, record: Record | None) -> None:
     """The patient becomes this site's with everything that has crossed, or the transfer is withdrawn without."""
     kept = await store.lock_transfer(tx, id)
@@ -130,12 +167,16 @@ async def arrive(tx: Tx, id: UUID, record: Record | None) -> None:
     await add_patient(tx, referral.patient)
     await add_referral(tx, referral)
     await add_admission(tx, admission)
-    await outbox.append(tx, patient_admitted(admission), label=referral.patient.label)
+    came = Moved(referral.id, referral.patient.id, referral.status, tx.now)
+    await outbox.append(tx, referral_moved(came), patient_admitted(admission), label=referral.patient.label)
     await save(tx, kept, moved)
 
 
 async def save(tx: Tx, before: Transfer, after: Transfer) -> None:
-    """Keep it, announce it if it has got further, and wake the loop if the other site is to hear of it."""
+    """Keep it, announce it if it has got further, and wake the loop if the other site is to hear of it.
+
+    With its end go the consents that were to end with it: of one that has come to nothing, those for that site.
+    """
     tx.concerns(*([after.patient_id] if after.patient_id else []))
     if after != before:
         await store.save_transfer(tx, after)
@@ -145,6 +186,9 @@ async def save(tx: Tx, before: Transfer, after: Transfer) -> None:
             await audit.record(tx, "DONE")
     if not after.told:
         await loops.wake(tx, LOOP, tx.now)
+    if events and after.patient_id and after.side is Side.SENDING and after.status in ENDS:
+        recipient = "" if after.status is Status.CLOSED else recipient_word("", after.other_site)
+        await end_with(tx, after.patient_id, Expiry.TRANSFER_CLOSED, happened_at=tx.now, recipient=recipient)
 
 
 async def _label(tx: Tx, transfer: Transfer) -> str:

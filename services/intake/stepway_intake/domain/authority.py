@@ -48,31 +48,42 @@ def ages_of(settings: Mapping[str, Any]) -> Ages:
 
 
 def check_signer(signer: Signer, name: str, birth_date: str, ages: Ages, label: Label, *, day: date) -> None:
-    """Raises InvalidInput.
-
-    SIGNER_NAMELESS, MINOR_CANNOT_SIGN_ALONE, GUARDIAN_WITHOUT_AUTHORITY, PATIENT_HAS_TO_SIGN.
-    """
+    """Raises InvalidInput (SIGNER_NAMELESS, and what `refusal` names)."""
     if not signer.alone and not name:
         raise InvalidInput("SIGNER_NAMELESS", "Give the name of whoever signs for the patient.", field="signer_name")
-    if signer.alone and is_minor(birth_date, ages, day) and not ages.signs_alone(birth_date, day):
+    if refused := refusal(signer, birth_date, ages, label, day):
+        raise refused
+
+
+def refusal(signer: Signer, birth_date: str, ages: Ages, label: Label, day: date) -> InvalidInput | None:
+    """Why what was signed like this on this day does not bind, by what is known of the patient by now.
+
+    MINOR_CANNOT_SIGN_ALONE, GUARDIAN_WITHOUT_AUTHORITY, PATIENT_HAS_TO_SIGN, REPRESENTATIVE_WITHOUT_AUTHORITY.
+    """
+    minor, alone = is_minor(birth_date, ages, day), ages.signs_alone(birth_date, day)
+    if signer.alone and minor and not alone:
         message = "The patient is a minor who may not consent alone; have the guardian sign, too."
-        raise InvalidInput("MINOR_CANNOT_SIGN_ALONE", message, field="signer")
-    if signer is Signer.GUARDIAN:
-        _check_guardian(birth_date, ages, label, day)
-
-
-def _check_guardian(birth_date: str, ages: Ages, label: Label, day: date) -> None:
-    if not is_minor(birth_date, ages, day) or ages.signs_alone(birth_date, day):
+        return InvalidInput("MINOR_CANNOT_SIGN_ALONE", message, field="signer")
+    if signer is Signer.GUARDIAN and (alone or not minor):
         message = "A guardian consents only for a minor who may not do so alone; have the patient sign."
-        raise InvalidInput("GUARDIAN_WITHOUT_AUTHORITY", message, field="signer")
-    if label is Label.PART2:
+        return InvalidInput("GUARDIAN_WITHOUT_AUTHORITY", message, field="signer")
+    if signer is Signer.GUARDIAN and label is Label.PART2:
         message = "For a Part 2 record minor and guardian both have to sign (42 CFR 2.14)."
-        raise InvalidInput("PATIENT_HAS_TO_SIGN", message, field="signer")
+        return InvalidInput("PATIENT_HAS_TO_SIGN", message, field="signer")
+    if signer is Signer.REPRESENTATIVE and minor:
+        message = "For a minor only a guardian signs, or the minor (42 CFR 2.14)."
+        return InvalidInput("REPRESENTATIVE_WITHOUT_AUTHORITY", message, field="signer")
+    return None
 
 
-def has_authority(signer: Signer, birth_date: str, ages: Ages, *, day: date) -> bool:
-    """Whether what was signed like this still binds on this day."""
-    return signer is not Signer.GUARDIAN or is_minor(birth_date, ages, day)
+def closes_on(signer: Signer, birth_date: str, ages: Ages, *, signed: date, relative: bool) -> date | None:
+    """The day from which it binds no more, since the patient is of age.
+
+    So ends what a guardian alone has signed, and what minor and guardian have signed for a `relative`: which of them is
+    the guardian is not known, and a guardian's access closes on that birthday.
+    """
+    joint = signer is Signer.PATIENT_AND_GUARDIAN and relative and is_minor(birth_date, ages, signed)
+    return comes_of_age(birth_date, ages) if joint or signer is Signer.GUARDIAN else None
 
 
 def is_minor(birth_date: str, ages: Ages, day: date) -> bool:

@@ -9,14 +9,16 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from stepway_chassis.errors import Conflict, InvalidInput
-from stepway_intake.domain.authority import Ages, Signer, check_signer, comes_of_age, has_authority, is_minor
+from stepway_intake.domain.authority import Ages, Signer, check_signer, closes_on, is_minor, refusal
 from stepway_intake.domain.people import Label, RelatedPerson
 
 CLOCK_SKEW = timedelta(minutes=5)
 USE_WITHIN = timedelta(milliseconds=500)
 """A yes may be acted upon for this long from before it was asked for; a revocation is answered that much later."""
+SOON = timedelta(days=14)
+"""So long before it ends by itself a consent is shown to whoever may want to have another signed."""
 NOTICE_VERSION = "42cfr2.32-short-2024"
-"""The notice that goes with what is told of a Part 2 record, unless the consent names another."""
+"""The notice that goes with what is told of a Part 2 record, unless the consent names another (42 CFR 2.32)."""
 
 
 class Category(StrEnum):
@@ -37,6 +39,7 @@ class Finding(StrEnum):
     GRANTED = "granted"
     NEVER_GRANTED = "never_granted"
     NOT_COVERED = "not_covered"
+    BASIS_INSUFFICIENT = "basis_insufficient"
     SUPERSEDED = "superseded"
     AUTHORITY_ENDED = "authority_ended"
     EXPIRED = "expired"
@@ -154,18 +157,32 @@ class Subject:
     birth_date: str
     ages: Ages
     zone: str
+    label: Label
 
     def binds(self, consent: Consent, now: datetime) -> bool:
-        """Whether whoever signed may still consent for the patient."""
-        return has_authority(consent.signer, self.birth_date, self.ages, day=self.day(now))
+        """Whether whoever signed could consent for the patient, and still can."""
+        if refusal(consent.signer, self.birth_date, self.ages, self.label, self.day(consent.signed_at)):
+            return False
+        until = self.binds_until(consent)
+        return until is None or now < until
 
     def day(self, at: datetime) -> date:
         """By the site's clocks."""
         return at.astimezone(ZoneInfo(self.zone)).date()
 
     def binds_until(self, consent: Consent) -> datetime | None:
-        day = comes_of_age(self.birth_date, self.ages) if consent.signer is Signer.GUARDIAN else None
+        signed, relative = self.day(consent.signed_at), consent.family_member_id is not None
+        day = closes_on(consent.signer, self.birth_date, self.ages, signed=signed, relative=relative)
         return datetime.combine(day, time(), ZoneInfo(self.zone)) if day else None
+
+    def is_covered_by(self, basis: LegalBasis) -> bool:
+        """A general release does not cover a Part 2 record, whenever it has become one (42 CFR 2.31)."""
+        return self.label is not Label.PART2 or basis is not LegalBasis.HIPAA
+
+    def with_notice(self, consent: Consent) -> Consent:
+        if consent.notice_version or self.label is not Label.PART2:
+            return consent
+        return replace(consent, notice_version=NOTICE_VERSION)
 
 
 @dataclass(frozen=True)
@@ -181,7 +198,7 @@ def recipient_word(recipient_class: str, site: str) -> str:
     return f"class/{recipient_class}" if recipient_class else f"site/{site}"
 
 
-def grant(consent: Consent, subject: Subject, label: Label, *, supersedes: Consent | None = None) -> Consent:
+def grant(consent: Consent, subject: Subject, *, supersedes: Consent | None = None) -> Consent:
     """The consent with all that was left open decided.
 
     Raises InvalidInput (SIGNED_IN_FUTURE, EXPIRY_MISSING, EXPIRES_IN_PAST, RECIPIENT_NOT_COVERED,
@@ -190,29 +207,35 @@ def grant(consent: Consent, subject: Subject, label: Label, *, supersedes: Conse
     if consent.signed_at > consent.granted_at + CLOCK_SKEW:
         raise InvalidInput("SIGNED_IN_FUTURE", "Give the time at which the patient has signed.", field="signed_at")
     day = subject.day(consent.signed_at)
-    check_signer(consent.signer, consent.signer_name, subject.birth_date, subject.ages, label, day=day)
+    check_signer(consent.signer, consent.signer_name, subject.birth_date, subject.ages, subject.label, day=day)
     consent = replace(
-        consent,
-        legal_basis=consent.legal_basis if consent.legal_basis.stated else _basis_for(consent, subject, label),
-        notice_version=consent.notice_version or (NOTICE_VERSION if label is Label.PART2 else ""),
+        subject.with_notice(consent),
+        legal_basis=consent.legal_basis if consent.legal_basis.stated else _basis_for(consent, subject),
         version=supersedes.version + 1 if supersedes else 1,
     )
-    _check_scope(consent, label)
+    _check_scope(consent, subject)
     _check_expiry(consent)
     return replace(consent, due_at=next_look(consent, subject))
 
 
-def _basis_for(consent: Consent, subject: Subject, label: Label) -> LegalBasis:
-    if consent.signer.alone and is_minor(subject.birth_date, subject.ages, subject.day(consent.signed_at)):
+def _basis_for(consent: Consent, subject: Subject) -> LegalBasis:
+    if _by_minor_alone(consent, subject):
         return LegalBasis.STATE_MINOR
-    if label is not Label.PART2:
+    if subject.label is not Label.PART2:
         return LegalBasis.HIPAA
     return LegalBasis.PART2_TPO if consent.recipient_class else LegalBasis.PART2_NAMED
 
 
-def _check_scope(consent: Consent, label: Label) -> None:
-    if label is Label.PART2 and consent.legal_basis is LegalBasis.HIPAA:
+def _by_minor_alone(consent: Consent, subject: Subject) -> bool:
+    return consent.signer.alone and is_minor(subject.birth_date, subject.ages, subject.day(consent.signed_at))
+
+
+def _check_scope(consent: Consent, subject: Subject) -> None:
+    if not subject.is_covered_by(consent.legal_basis):
         message = "A general release does not cover a Part 2 record (42 CFR 2.31)."
+        raise InvalidInput("LEGAL_BASIS_INSUFFICIENT", message, field="legal_basis")
+    if consent.legal_basis is LegalBasis.STATE_MINOR and not _by_minor_alone(consent, subject):
+        message = "This basis is for a minor who may consent alone, and does (42 CFR 2.14)."
         raise InvalidInput("LEGAL_BASIS_INSUFFICIENT", message, field="legal_basis")
     if consent.legal_basis is LegalBasis.PART2_TPO and consent.family_member_id:
         message = "A consent for treatment, payment and operations covers no relatives; name this one."
@@ -288,8 +311,15 @@ def expire_with(consent: Consent, event: Expiry, *, happened_at: datetime, now: 
 def check(
     question: Question, consents: Iterable[tuple[Consent, Subject]], *, now: datetime
 ) -> tuple[Finding, Consent | None]:
-    """The answer and the consent that gives it. No by default; any one consent that covers it makes it a yes."""
-    found = [(_finding(each, about, question, now), each) for each, about in consents if _is_about(each, question)]
+    """The answer and the consent that gives it, with the notice that goes along.
+
+    No by default; any one consent that covers it makes it a yes.
+    """
+    found = [
+        (_finding(each, about, question, now), about.with_notice(each))
+        for each, about in consents
+        if _is_about(each, question)
+    ]
     granted = [each for each in found if each[0] is Finding.GRANTED]
     if granted:
         return granted[0]
@@ -314,4 +344,6 @@ def _finding(consent: Consent, subject: Subject, question: Question, now: dateti
     if question.category not in consent.categories:
         return Finding.NOT_COVERED
     ending = consent.ended or run_out(consent, subject, now=now)
-    return Finding(ending) if ending else Finding.GRANTED
+    if ending:
+        return Finding(ending)
+    return Finding.GRANTED if subject.is_covered_by(consent.legal_basis) else Finding.BASIS_INSUFFICIENT

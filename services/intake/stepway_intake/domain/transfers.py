@@ -31,6 +31,7 @@ class Status(StrEnum):
 
 REASON = "Handed over by another site of the network."
 ENDS = frozenset({Status.CLOSED, Status.DECLINED, Status.WITHDRAWN})
+FLAG_UNDISPOSED = "RISK_FLAG_UNDISPOSED"
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,22 @@ def consent_for(answers: Answers, label: Label) -> Consent | None:
     return answers[Category.PLAN][1]
 
 
-def offer(admission: Admission, consent: Consent | None, *, id: UUID, to: str, at_site: str, at: datetime) -> Transfer:
-    """Raises InvalidInput (TRANSFER_TO_SAME_SITE), Conflict (ADMISSION_ENDED, TRANSFER_NOT_CONSENTED)."""
+def offer(
+    admission: Admission, consent: Consent | None, *, flagged: bool, id: UUID, to: str, at_site: str, at: datetime
+) -> Transfer:
+    """`flagged` is whether it is not on record yet what was done about a sign of danger: flags do not cross.
+
+    Raises InvalidInput (TRANSFER_TO_SAME_SITE), Conflict (ADMISSION_ENDED, TRANSFER_NOT_CONSENTED,
+    RISK_FLAG_UNDISPOSED).
+    """
     if to == at_site:
         raise InvalidInput("TRANSFER_TO_SAME_SITE", "Name another site.", field="receiving_site")
     if admission.status is AdmissionStatus.ENDED:
         raise Conflict("ADMISSION_ENDED", "The patient is not in the programme any more.")
     if consent is None:
         raise Conflict("TRANSFER_NOT_CONSENTED", "No consent names that site and covers what it would be told.")
+    if flagged:
+        raise _undisposed()
     shown = replace(admission.course, modalities=(), authorization=None)
     return Transfer(
         id=id,
@@ -112,6 +121,16 @@ def withdraw(transfer: Transfer, *, at: datetime) -> Transfer:
     """By the sending site's staff. Raises Conflict (TRANSFER_NOT_OPEN)."""
     _check(transfer, Side.SENDING, Status.OFFERED)
     return replace(transfer, status=Status.WITHDRAWN, ended_at=at, told=False)
+
+
+def confirm(transfer: Transfer, consent: Consent | None, *, at: datetime) -> Transfer:
+    """The offer before it is told: withdrawn if no consent covers it at this moment."""
+    return withdraw(transfer, at=at) if transfer.status is Status.OFFERED and consent is None else transfer
+
+
+def emptied(transfer: Transfer) -> Transfer:
+    """All that is told of an offer that does not stand: that there was one."""
+    return replace(transfer, course=Course(), availability=())
 
 
 def accept(transfer: Transfer, *, at: datetime) -> Transfer:
@@ -137,18 +156,20 @@ def delivered(transfer: Transfer) -> Transfer:
     return replace(transfer, told=True)
 
 
-def release(transfer: Transfer, consent: Consent | None, *, at: datetime) -> Transfer:
+def release(transfer: Transfer, consent: Consent | None, *, flagged: bool, at: datetime) -> Transfer:
     """The receiving site has accepted and asks for the record.
 
     Accepted, if the offer stands and a consent covers it at this moment; withdrawn without one. Once it is accepted
     only the receiving site can say how it ends, since it may have the record: without a consent it gets none again.
-    Raises Conflict (TRANSFER_NOT_OPEN).
+    Raises Conflict (TRANSFER_NOT_OPEN, or RISK_FLAG_UNDISPOSED: it may ask again).
     """
     _check(transfer, Side.SENDING, Status.OFFERED, Status.ACCEPTED, Status.WITHDRAWN)
     if transfer.status is not Status.OFFERED:
         return transfer
     if consent is None:
         return _ended(transfer, Status.WITHDRAWN, at)
+    if flagged:
+        raise _undisposed()
     return replace(transfer, status=Status.ACCEPTED, accepted_at=at, told=True)
 
 
@@ -240,3 +261,8 @@ def _check(transfer: Transfer, side: Side, *statuses: Status) -> None:
 
 def _not_open() -> Conflict:
     return Conflict("TRANSFER_NOT_OPEN", "The transfer is in no state for this; read it.")
+
+
+def _undisposed() -> Conflict:
+    message = "Record first what was done about each risk flag of the patient: ListRiskFlags has them."
+    return Conflict(FLAG_UNDISPOSED, message)

@@ -16,8 +16,10 @@ from stepway_chassis.ids import uuid7
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import admissions, referrals
 from stepway_intake.domain.admissions import Admission, Status
+from stepway_intake.domain.consents import Expiry
 from stepway_intake.domain.people import Label
 from stepway_intake.domain.referrals import Referral
+from stepway_intake.expiring import end_with
 from stepway_intake.service.referrals import keep, raise_label
 from stepway_intake.store import admissions as store
 from stepway_intake.store.levels_of_care import level_of
@@ -35,10 +37,15 @@ async def lock_with_referral(tx: Tx, id: UUID) -> tuple[Admission, Referral]:
 
 
 async def keep_further(tx: Tx, before: Admission, after: Admission, referral: Referral) -> None:
-    """Save and announce an admission that has got further, and its referral with it."""
+    """Save and announce an admission that has got further, and its referral with it.
+
+    With its end goes what was consented to until the end of treatment.
+    """
     await store.save_admission(tx, after)
     await keep(tx, referral, referrals.follow_seat(referral, waits=after.status is Status.WAITLISTED))
     await outbox.append(tx, *wire.followed(before, after, at=tx.now), label=referral.patient.label)
+    if after.ended_at and not before.ended_at:
+        await end_with(tx, referral.patient.id, Expiry.END_OF_TREATMENT, happened_at=after.ended_at)
 
 
 class AdmissionService:

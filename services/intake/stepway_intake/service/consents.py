@@ -1,13 +1,14 @@
 """ConsentService: who may know what about whom, and how a family member can be reached."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
 from google.protobuf.message import Message
 
+from stepway.intake.v1 import consent_pb2
 from stepway.intake.v1.consent_service_pb2 import (
     CheckConsentsRequest,
     CheckConsentsResponse,
@@ -19,12 +20,15 @@ from stepway.intake.v1.consent_service_pb2 import (
     GrantConsentResponse,
     ListConsentsRequest,
     ListConsentsResponse,
+    ListEndingConsentsRequest,
+    ListEndingConsentsResponse,
     RevokeConsentRequest,
     RevokeConsentResponse,
 )
 from stepway_chassis import loops, outbox
+from stepway_chassis.call import Scope
 from stepway_chassis.database import Database
-from stepway_chassis.errors import Conflict, NotFound
+from stepway_chassis.errors import Conflict, InvalidInput, NotFound
 from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import page_of
 from stepway_chassis.transaction import Tx
@@ -56,10 +60,13 @@ class ConsentService:
         tx.concerns(patient.id)
         tx.correlation = await first_referral(tx, patient.id)
         named = await self._newly_named(tx, request, patient.id)
-        about = store.subject(tx, patient.person.birth_date)
+        about = store.subject(tx, patient.person.birth_date, patient.label)
         new = wire.new_consent(request, named, id=uuid7(tx.now), patient_id=patient.id, at=tx.now)
+        if tx.scope is Scope.SELF and not new.signer.alone:
+            message = "Whoever signs for you, or with you, does so with the staff."
+            raise InvalidInput("SIGNER_NOT_CALLER", message, field="signer")
         old = await self._superseded_by(tx, new)
-        consent = consents.grant(new, about, patient.label, supersedes=old)
+        consent = consents.grant(new, about, supersedes=old)
         ended = consents.supersede(old, about, consent) if old else None
         await store.add_consent(tx, consent)
         events: list[Message] = [wire.consent_granted(consent)]
@@ -131,10 +138,20 @@ class ConsentService:
         patient = await find_patient(tx, UUID(request.patient_id))
         tx.concerns(patient.id)
         found, token = page.cut(await store.consents_of(tx, patient.id, page))
-        named = [await self._named(tx, each) for each in found]
-        return ListConsentsResponse(
-            consents=[wire.consent(*each) for each in zip(found, named, strict=True)], next_page_token=token
-        )
+        return ListConsentsResponse(consents=await self._listed(tx, found), next_page_token=token)
+
+    async def ListEndingConsents(self, request: ListEndingConsentsRequest, _: object) -> ListEndingConsentsResponse:
+        return await self._database.query(request, self._list_ending)
+
+    async def _list_ending(self, tx: Tx, request: ListEndingConsentsRequest) -> ListEndingConsentsResponse:
+        page, before = page_of(request), wire.ends_before(request) or tx.now + consents.SOON
+        found, token = page.cut(await store.consents_ending(tx, page, before=before))
+        tx.concerns(*(each.patient_id for each in found))
+        return ListEndingConsentsResponse(consents=await self._listed(tx, found), next_page_token=token)
+
+    async def _listed(self, tx: Tx, found: Sequence[Consent]) -> list[consent_pb2.Consent]:
+        named = await store.named_in(tx, found)
+        return [wire.consent(each, named.get(each.family_member_id or each.party_id or each.id)) for each in found]
 
     async def CheckConsents(self, request: CheckConsentsRequest, _: object) -> CheckConsentsResponse:
         return await self._database.query(request, self._check)

@@ -32,17 +32,17 @@ from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import page_of
 from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
-from stepway_intake import expiring, handing_over
+from stepway_intake import handing_over
 from stepway_intake.domain import admissions, transfers
 from stepway_intake.domain.admissions import Admission, Ending
-from stepway_intake.domain.consents import Expiry
 from stepway_intake.domain.referrals import Referral
-from stepway_intake.domain.transfers import Side, Transfer, sent
-from stepway_intake.handing_over import covering, save
-from stepway_intake.service.admissions import keep_further, lock_with_referral
+from stepway_intake.domain.transfers import Side, Transfer
+from stepway_intake.handing_over import covering, lock_sent, save
+from stepway_intake.service.admissions import keep_further
 from stepway_intake.store import transfers as store
 from stepway_intake.store.admissions import lock_admission
 from stepway_intake.store.people import find_patient
+from stepway_intake.store.risk import flags_open_since
 from stepway_intake.wire import transfers as wire
 
 
@@ -66,7 +66,13 @@ class TransferService:
         patient = await find_patient(tx, admission.patient_id)
         consent, _ = await covering(tx, patient, request.receiving_site)
         offered = transfers.offer(
-            admission, consent, id=uuid7(tx.now), to=request.receiving_site, at_site=tx.site.name, at=tx.now
+            admission,
+            consent,
+            flagged=bool(await flags_open_since(tx, [patient.id])),
+            id=uuid7(tx.now),
+            to=request.receiving_site,
+            at_site=tx.site.name,
+            at=tx.now,
         )
         await store.add_transfer(tx, offered, self._telemetry.inject())
         await loops.wake(tx, handing_over.LOOP, tx.now)
@@ -77,7 +83,9 @@ class TransferService:
         return await self._database.command(request, WithdrawTransferResponse, self._withdraw)
 
     async def _withdraw(self, tx: Tx, request: WithdrawTransferRequest) -> WithdrawTransferResponse:
-        moved = await self._decided(tx, request.transfer_id, transfers.withdraw)
+        transfer, _, _ = await lock_sent(tx, UUID(request.transfer_id))
+        moved = transfers.withdraw(transfer, at=tx.now)
+        await save(tx, transfer, moved)
         return WithdrawTransferResponse(transfer=wire.transfer(moved))
 
     async def AcceptTransfer(self, request: AcceptTransferRequest, _: object) -> AcceptTransferResponse:
@@ -132,10 +140,10 @@ class TransferService:
         return await self._database.command(request, ReleaseTransferResponse, self._release)
 
     async def _release(self, tx: Tx, request: ReleaseTransferRequest) -> ReleaseTransferResponse:
-        transfer, admission, referral = await self._lock_sent(tx, request.transfer_id, request.receiving_site)
+        transfer, admission, referral = await _told_by(tx, request)
         patient = referral.patient
         consent, answers = await covering(tx, patient, transfer.other_site)
-        moved = transfers.release(transfer, consent, at=tx.now)
+        moved = transfers.release(transfer, consent, flagged=bool(await flags_open_since(tx, [patient.id])), at=tx.now)
         await save(tx, transfer, moved)
         return wire.released(moved, transfers.crosses(moved, admission, patient, answers))
 
@@ -143,24 +151,25 @@ class TransferService:
         return await self._database.command(request, CloseTransferResponse, self._close)
 
     async def _close(self, tx: Tx, request: CloseTransferRequest) -> CloseTransferResponse:
-        transfer, admission, referral = await self._lock_sent(tx, request.transfer_id, request.receiving_site)
+        transfer, admission, referral = await _told_by(tx, request)
         moved = transfers.close(transfer, Side.SENDING, at=tx.now)
         await save(tx, transfer, moved)
         await keep_further(tx, admission, admissions.end(admission, Ending.TRANSFERRED, at=tx.now), referral)
-        await expiring.end_with(tx, referral.patient.id, Expiry.TRANSFER_CLOSED, happened_at=tx.now)
         return CloseTransferResponse(status=wire.status_word(moved.status))
-
-    async def _lock_sent(self, tx: Tx, id: str, receiving_site: str) -> tuple[Transfer, Admission, Referral]:
-        """The transfer after what it is about: in the order in which a merge moves them. Raises NotFound."""
-        asked = await store.find_transfer(tx, UUID(id), other_site=receiving_site)
-        admission, referral = await lock_with_referral(tx, sent(asked))
-        return await store.lock_transfer(tx, asked.id), admission, referral
 
     async def EndTransfer(self, request: EndTransferRequest, _: object) -> EndTransferResponse:
         return await self._database.command(request, EndTransferResponse, self._end)
 
     async def _end(self, tx: Tx, request: EndTransferRequest) -> EndTransferResponse:
-        transfer = await store.lock_transfer(tx, UUID(request.transfer_id), other_site=request.other_site)
+        transfer = await store.find_transfer(tx, UUID(request.transfer_id), other_site=request.other_site)
+        sends = transfer.side is Side.SENDING
+        transfer = (await lock_sent(tx, transfer.id))[0] if sends else await store.lock_transfer(tx, transfer.id)
         moved = transfers.ended_by_other(transfer, wire.status(request.status), at=tx.now)
         await save(tx, transfer, moved)
         return EndTransferResponse(status=wire.status_word(moved.status))
+
+
+async def _told_by(
+    tx: Tx, request: ReleaseTransferRequest | CloseTransferRequest
+) -> tuple[Transfer, Admission, Referral]:
+    return await lock_sent(tx, UUID(request.transfer_id), other_site=request.receiving_site)

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     Column,
+    ColumnElement,
     Integer,
     RowMapping,
     Select,
@@ -29,6 +30,7 @@ from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain.authority import ages_of
 from stepway_intake.domain.consents import Consent, Expiry, FamilyMember, Party, Question, Subject
+from stepway_intake.domain.people import Label
 from stepway_intake.store.people import patient, related_person
 from stepway_intake.store.tables import METADATA
 
@@ -60,8 +62,10 @@ consent = records.records(
     Column("ending", Text),
     Column("due_at", TIME),
 )
-_with_birth_date = select(
-    *(column.label(column.key) for column in consent.c), patient.c.person["birth_date"].astext.label("birth_date")
+_with_subject = select(
+    *(column.label(column.key) for column in consent.c),
+    patient.c.person["birth_date"].astext.label("birth_date"),
+    patient.c.label.label("label"),
 ).join(patient, and_(patient.c.site == consent.c.site, patient.c.id == consent.c.patient_id))
 
 _asked = (
@@ -70,7 +74,7 @@ _asked = (
     .render_derived("asked")
 )
 _ABOUT = (
-    _with_birth_date.join(
+    _with_subject.join(
         _asked,
         and_(consent.c.patient_id == _asked.c.patient_id, consent.c.recipient == _asked.c.recipient),
     )
@@ -86,7 +90,11 @@ async def add_family_member(tx: Tx, named: FamilyMember) -> None:
 
 async def find_family_member(tx: Tx, id: UUID) -> FamilyMember | None:
     row = await records.find(tx, family_member, id)
-    return None if row is None else FamilyMember(row["id"], row["patient_id"], related_person(row["person"]))
+    return None if row is None else _family_member(row)
+
+
+def _family_member(row: RowMapping) -> FamilyMember:
+    return FamilyMember(row["id"], row["patient_id"], related_person(row["person"]))
 
 
 async def family_member_of(tx: Tx, patient_id: UUID, id: UUID) -> FamilyMember:
@@ -111,9 +119,22 @@ async def party_of(tx: Tx, patient_id: UUID, id: UUID) -> Party:
     return records.read(Party, row)
 
 
-def subject(tx: Tx, birth_date: str) -> Subject:
+async def named_in(tx: Tx, consents: Iterable[Consent]) -> dict[UUID, FamilyMember | Party]:
+    """Everybody whom these consents name, by id."""
+    asked = {named for each in consents for named in (each.family_member_id, each.party_id) if named}
+    if not asked:
+        return {}
+    members, parties = [
+        (await tx.execute(select(table).where(table.c.site == tx.site.name, table.c.id.in_(asked)))).mappings()
+        for table in (family_member, party)
+    ]
+    found: list[FamilyMember | Party] = [*map(_family_member, members), *(records.read(Party, row) for row in parties)]
+    return {each.id: each for each in found}
+
+
+def subject(tx: Tx, birth_date: str, label: Label) -> Subject:
     """What of a patient consents are judged by at this site."""
-    return Subject(birth_date, ages_of(tx.site.settings), tx.site.zone)
+    return Subject(birth_date, ages_of(tx.site.settings), tx.site.zone, label)
 
 
 async def add_consent(tx: Tx, granted: Consent) -> None:
@@ -122,12 +143,12 @@ async def add_consent(tx: Tx, granted: Consent) -> None:
 
 async def find_consent(tx: Tx, id: UUID) -> tuple[Consent, Subject]:
     """Raises NotFound (CONSENT_NOT_FOUND), also for one outside the caller's reach."""
-    return await _one(tx, _with_birth_date.where(records.one(tx, consent, id)))
+    return await _one(tx, _with_subject.where(records.one(tx, consent, id)))
 
 
 async def lock_consent(tx: Tx, id: UUID) -> tuple[Consent, Subject]:
     """Looks once more when there is none: a merge may have given it to another patient while this waited for it."""
-    statement = _with_birth_date.where(records.one(tx, consent, id)).with_for_update(of=consent)
+    statement = _with_subject.where(records.one(tx, consent, id)).with_for_update(of=consent)
     try:
         return await _one(tx, statement)
     except NotFound:
@@ -142,7 +163,7 @@ async def _one(tx: Tx, statement: Select[Any]) -> tuple[Consent, Subject]:
 
 
 def _read(tx: Tx, row: RowMapping) -> tuple[Consent, Subject]:
-    return records.read(Consent, row), subject(tx, row["birth_date"])
+    return records.read(Consent, row), subject(tx, row["birth_date"], Label(row["label"]))
 
 
 async def _all(tx: Tx, statement: Select[Any], parameters: Any = None) -> list[tuple[Consent, Subject]]:
@@ -154,14 +175,19 @@ async def save_consent(tx: Tx, changed: Consent) -> None:
 
 
 async def consents_of(tx: Tx, patient_id: UUID, page: Page) -> Sequence[Consent]:
-    statement = (
-        _with_birth_date.where(consent.c.site == tx.site.name, consent.c.patient_id == patient_id)
-        .order_by(consent.c.id.desc())
-        .limit(page.limit)
-    )
+    return await _newest(tx, page, consent.c.patient_id == patient_id)
+
+
+async def consents_ending(tx: Tx, page: Page, *, before: datetime) -> Sequence[Consent]:
+    """Standing ones that end by themselves before a time."""
+    return await _newest(tx, page, consent.c.ended_at.is_(None), consent.c.due_at < before)
+
+
+async def _newest(tx: Tx, page: Page, *which: ColumnElement[bool]) -> Sequence[Consent]:
+    statement = _with_subject.where(consent.c.site == tx.site.name, *which).order_by(consent.c.id.desc())
     if page.before is not None:
         statement = statement.where(consent.c.id < page.before)
-    return [found for found, _ in await _all(tx, statement)]
+    return [found for found, _ in await _all(tx, statement.limit(page.limit))]
 
 
 async def consents_about(tx: Tx, questions: Iterable[Question]) -> list[tuple[Consent, Subject]]:
@@ -178,7 +204,7 @@ async def consents_about(tx: Tx, questions: Iterable[Question]) -> list[tuple[Co
 async def lock_consents_for(tx: Tx, patient_id: UUID, recipient: str) -> list[tuple[Consent, Subject]]:
     """Those for one recipient; until the commit none of them can be ended."""
     about = (consent.c.patient_id == patient_id, consent.c.recipient == recipient)
-    statement = _with_birth_date.where(consent.c.site == tx.site.name, *about).order_by(consent.c.id)
+    statement = _with_subject.where(consent.c.site == tx.site.name, *about).order_by(consent.c.id)
     return await _all(tx, statement.with_for_update(of=consent, read=True))
 
 
@@ -195,8 +221,12 @@ async def next_due(tx: Tx) -> datetime | None:
     return due
 
 
-async def lock_ending_with(tx: Tx, patient_id: UUID, event: Expiry) -> list[tuple[Consent, Subject]]:
-    """A patient's standing consents that are to end with this event."""
+async def lock_ending_with(
+    tx: Tx, patient_id: UUID, event: Expiry, *, recipient: str = ""
+) -> list[tuple[Consent, Subject]]:
+    """A patient's standing consents that are to end with this event: all, or those for one recipient."""
     ending = (consent.c.patient_id == patient_id, consent.c.ended_at.is_(None), consent.c.expires_with == event)
-    statement = _with_birth_date.where(consent.c.site == tx.site.name, *ending).order_by(consent.c.id)
+    statement = _with_subject.where(consent.c.site == tx.site.name, *ending).order_by(consent.c.id)
+    if recipient:
+        statement = statement.where(consent.c.recipient == recipient)
     return await _all(tx, statement.with_for_update(of=consent))

@@ -154,6 +154,13 @@ async def first_referral(tx: Tx, patient_id: UUID) -> str:
     return str((await tx.execute(ids)).scalar_one())
 
 
+async def is_on_the_way(tx: Tx, patient_id: UUID) -> bool:
+    """Whether something is still to be done about any referral of theirs."""
+    theirs = (referral.c.patient_id == patient_id, referral.c.next_action.is_not(None))
+    statement = select(referral.c.id).where(referral.c.site == tx.site.name, *theirs).limit(1)
+    return (await tx.execute(statement)).first() is not None
+
+
 def _referral(row: RowMapping) -> Referral:
     return Referral(
         id=row["id"],

@@ -98,6 +98,7 @@ def consent(found: Consent, named: Named) -> consent_pb2.Consent:
         supersedes_consent_id=str(found.supersedes_id or ""),
         ending=_word("CONSENT_ENDING", found.ended),
         ended_at=to_proto(found.ended_at),
+        due_at=to_proto(found.due_at),
         revoked_at=to_proto(found.ended_at if found.ended is Ending.REVOKED else None),
     )
 
@@ -130,6 +131,11 @@ def consents_expired(before: Iterable[Consent], after: Iterable[Consent]) -> lis
         for was, now in zip(before, after, strict=True)
         if now.ended and not was.ended
     ]
+
+
+def ends_before(request: consent_service_pb2.ListEndingConsentsRequest) -> datetime | None:
+    """Raises InvalidInput (TIME_OUT_OF_RANGE)."""
+    return from_proto(request.ends_before, field="ends_before") if request.HasField("ends_before") else None
 
 
 def category(asked: consent_pb2.ConsentCategory) -> Category:
