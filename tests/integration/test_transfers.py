@@ -334,10 +334,12 @@ async def test_of_an_offer_that_ends_before_the_other_site_has_heard_of_it_that_
     network, west = sites_apart, sites_apart.platform.process(WEST)
     thinks_better, is_kept = await somebody(network), await somebody(network)
     await asyncio.to_thread(west.kill)
+    tried = postponed(network)
     try:
         offers = [await offer(network, each) for each in (thinks_better, is_kept)]
         await revoke(network, thinks_better)
         await decide(network, "Withdraw", offers[1], NORTHSIDE)
+        assert 0 < postponed(network) - tried < 20  # each waits before it tries again
     finally:
         await asyncio.to_thread(west.start)
     await asyncio.to_thread(network.platform.wait_until_serving, WEST)
@@ -346,6 +348,10 @@ async def test_of_an_offer_that_ends_before_the_other_site_has_heard_of_it_that_
         await stands(network, transfer, "withdrawn", "withdrawn")
         told = f"SELECT course, availability FROM transfer WHERE id = '{transfer}' AND site = '{LAKESIDE}'"
         assert network.rows("intake", told) == [{"course": nothing, "availability": []}]
+
+
+def postponed(network: Network) -> int:
+    return network.platform.process("intake").log_file.read_text().count("transfer.postponed")
 
 
 async def status_of(network: Network, who: Somebody) -> str:
