@@ -23,7 +23,10 @@ _KEEP = f"""
 
 
 def claim(call: Call, request: Any) -> Claim:
-    """Claim the request_id. A concurrent twin waits until the first has committed or rolled back."""
+    """Claim the request_id, however it is written. A concurrent twin waits until the first has committed or rolled
+    back.
+    """
+    request.request_id = request.request_id.lower()
     return Claim(_CLAIM, (call.caller.subject, call.rpc, request.request_id, _hash(request)))
 
 

@@ -11,7 +11,7 @@ import nats.errors
 from sqlalchemy.exc import DBAPIError
 
 from stepway_chassis import republishing
-from stepway_chassis.errors import Refusal
+from stepway_chassis.errors import NotFound, Refusal
 from stepway_cli import letters, scrape, sites
 from stepway_cli.lags import Lags
 from stepway_cli.lags import lags as lags_of
@@ -86,7 +86,10 @@ class _Database:
 
 
 async def look(where: Place, *, site: str = "") -> Status:
-    """Ask all parts at once, about one site or all. Who does not answer is named, and the rest is there."""
+    """Ask all parts at once, about one site or all. Who does not answer is named, and the rest is there.
+
+    Raises NotFound (SITE_UNKNOWN) where no service knows the site, and some service was heard.
+    """
     known, lags, flags, serving = await asyncio.gather(
         _databases(where), _answer(_lags(where)), _flags(where), _serving(where)
     )
@@ -98,6 +101,8 @@ async def look(where: Place, *, site: str = "") -> Status:
         for registered in found.sites
         if site in ("", registered["site"])
     ]
+    if site and not rows and any(known.values()):
+        raise NotFound("SITE_UNKNOWN", "There is no such site.")
     order = {service: place for place, service in enumerate(SERVICES)}
     return Status([*parts, _stream(lags)], sorted(rows, key=lambda row: (row.site, order[row.service])))
 

@@ -239,6 +239,12 @@ def test_an_operator_sees_every_service_at_every_site_and_scripts_see_whether_al
     assert max(map(len, shown)) <= 100
 
 
+def test_the_status_of_a_site_that_is_none_is_not_well(network: Network) -> None:
+    done = stepway(network, "status", "--site", "atlantis")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "There is no such site." in done.stderr
+
+
 def test_status_names_what_does_not_answer_and_ends_with_1(network: Network) -> None:
     network.platform.process("family").stop()
     try:

@@ -111,6 +111,14 @@ async def test_a_request_id_with_another_body_is_refused_and_changes_nothing(net
     assert outcomes(network, desk) == ["DONE", "REFUSED", "REPEATED"]
 
 
+async def test_a_request_id_is_the_same_however_it_is_written(network: Network) -> None:
+    request = somebody()
+    first = await receive(network, request)
+    request.request_id = request.request_id.upper()
+    assert await receive(network, request) == first
+    assert effects(network, request) == ONCE
+
+
 async def test_a_request_id_at_once_with_two_bodies_has_the_effect_of_one(network: Network) -> None:
     one = somebody()
     other = somebody(request_id=one.request_id)

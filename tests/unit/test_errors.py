@@ -103,10 +103,11 @@ def test_a_defect_says_that_there_is_one_and_nothing_else() -> None:
     try:
         raise KeyError("Quillan Vexmoor")
     except KeyError:
-        status = internal()
+        status = internal("a trace")
     assert status.code is grpc.StatusCode.INTERNAL
     assert [each.type_url for each in details_of(status).details] == ["type.googleapis.com/google.rpc.ErrorInfo"]
-    assert detail(status, error_details_pb2.ErrorInfo).reason == "INTERNAL"
+    info = detail(status, error_details_pb2.ErrorInfo)
+    assert (info.reason, dict(info.metadata)) == ("INTERNAL", {"trace_id": "a trace"})
     assert b"Vexmoor" not in details_of(status).SerializeToString()
 
 

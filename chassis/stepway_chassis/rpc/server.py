@@ -91,7 +91,7 @@ class Gate:
                 except Exception:
                     span.ended("INTERNAL", "INTERNAL")
                     log.error("rpc.failed", rpc=rule.rpc, site=incoming.site, code="INTERNAL", exc_info=True)
-                    answer_status = status.internal()
+                    answer_status = status.internal(span.trace_id)
                 else:
                     span.ended("OK")
                     return answer
@@ -204,6 +204,8 @@ def _purpose(incoming: Incoming) -> str:
 
 async def _validated(incoming: Incoming, inner: Next) -> Message:
     incoming.request = _parsed(incoming)
+    if b"\0" in incoming.raw and (field := _with_nul(incoming.request)):
+        raise InvalidInput("TEXT_NOT_STORABLE", "The text holds NUL, which cannot be stored.", field=field)
     for violation in protovalidate.collect_violations(incoming.request, fail_fast=True):
         path = ".".join(_element(element) for element in violation.proto.field.elements)  # type: ignore[union-attr]
         raise InvalidInput("FIELD_INVALID", violation.proto.message or "The value is not allowed.", field=path)
@@ -215,6 +217,19 @@ def _parsed(incoming: Incoming) -> Message:
         return incoming.rule.request.FromString(incoming.raw)
     except (DecodeError, ValueError):
         raise InvalidInput("REQUEST_MALFORMED", "The bytes are no message of this method's request type.") from None
+
+
+def _with_nul(message: Message) -> str:
+    """The path of the first text that holds NUL, or nothing."""
+    for told, value in message.ListFields():
+        many = told.is_repeated
+        for place, each in enumerate(value if many else [value]):
+            path = f"{told.name}[{place}]" if many else told.name
+            if isinstance(each, str) and "\0" in each:
+                return path
+            if isinstance(each, Message) and (inner := _with_nul(each)):
+                return f"{path}.{inner}"
+    return ""
 
 
 def _element(element: Any) -> str:

@@ -59,10 +59,10 @@ def _packed(detail: error_details_pb2.ErrorInfo) -> any_pb2.Any:
     return packed
 
 
-def internal() -> grpc.Status:
-    """What a caller hears of a defect: that there is one, and nothing else."""
-    info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN)
-    message = "Stepway has a defect here; the operators can find it by the trace id."
+def internal(trace_id: str) -> grpc.Status:
+    """What a caller hears of a defect: that there is one, by which trace it can be found, and nothing else."""
+    info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"trace_id": trace_id})
+    message = "Stepway has a defect here; the operators can find it by its trace_id."
     return rpc_status.to_status(status_pb2.Status(code=code_pb2.INTERNAL, message=message, details=[_packed(info)]))
 
 

@@ -145,14 +145,18 @@ def admit(
 
 
 def agree(course: Course, *, floor: int | None, today: date) -> Course:
-    """The course with the hours that it asks for at least; `floor` is the site's own.
+    """The course with the hours that it asks for at least, if it names none; `floor` is the site's own.
 
-    Raises InvalidInput (START_WINDOW_IMPOSSIBLE, AVAILABILITY_IMPOSSIBLE, MODALITY_REPEATED, PRESCRIPTION_TOO_LONG,
-    AUTHORIZATION_SPAN_IMPOSSIBLE).
+    Raises InvalidInput (START_WINDOW_IMPOSSIBLE, AVAILABILITY_IMPOSSIBLE, WEEKLY_HOURS_TOO_FEW, MODALITY_REPEATED,
+    PRESCRIPTION_TOO_LONG, AUTHORIZATION_SPAN_IMPOSSIBLE).
     """
     _check_start(course, today)
     _check_times(course.available_times)
-    hours = course.weekly_hours or floor or _floor_of(course.population)
+    least = floor or _floor_of(course.population)
+    hours = course.weekly_hours or least
+    if hours < least:
+        message = f"Give at least the {least} hours a week that the level of care asks for here, or leave them out."
+        raise InvalidInput("WEEKLY_HOURS_TOO_FEW", message, field="course.weekly_hours")
     _check_modalities(course.modalities, hours)
     _check_authorization(course.authorization)
     return replace(course, weekly_hours=hours)
@@ -175,7 +179,8 @@ def _check_start(course: Course, today: date) -> None:
     latest = _day(course.start_latest) if course.start_latest else date.max
     if earliest is None or latest is None or latest < max(earliest, today):
         message = "Give days that exist, the last neither before the first nor in the past."
-        raise InvalidInput("START_WINDOW_IMPOSSIBLE", message, field="course.start_latest")
+        field = "course.start_earliest" if earliest is None else "course.start_latest"
+        raise InvalidInput("START_WINDOW_IMPOSSIBLE", message, field=field)
 
 
 def _check_times(times: Iterable[AvailableTime]) -> None:
@@ -201,7 +206,8 @@ def _check_authorization(agreed: Authorization | None) -> None:
     first, last = _day(agreed.first_day), _day(agreed.last_day)
     if first is None or last is None or last < first:
         message = "Give days that exist, the last not before the first."
-        raise InvalidInput("AUTHORIZATION_SPAN_IMPOSSIBLE", message, field="course.authorization.last_day")
+        field = "course.authorization.first_day" if first is None else "course.authorization.last_day"
+        raise InvalidInput("AUTHORIZATION_SPAN_IMPOSSIBLE", message, field=field)
 
 
 def _day(text: str) -> date | None:

@@ -172,8 +172,11 @@ def _is_due_hours(action: object, hours: object) -> bool:
 
 
 def receive(referral: Referral, pace: Pace) -> Referral:
-    """Raises InvalidInput BIRTH_DATE_IMPOSSIBLE."""
-    born = referral.patient.person.birth_date
+    """Raises InvalidInput NAME_MISSING, BIRTH_DATE_IMPOSSIBLE."""
+    person = referral.patient.person
+    if not any(letter.isalnum() for letter in person.family_name):
+        raise InvalidInput("NAME_MISSING", "Give a family name, in any script.", field="person.family_name")
+    born = person.birth_date
     if born and not _possible(born, referral.received_at.date()):
         message = "Give a date that exists, not in the future and not before 1900; leave it empty if it is not known."
         raise InvalidInput("BIRTH_DATE_IMPOSSIBLE", message, field="person.birth_date")

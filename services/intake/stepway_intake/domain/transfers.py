@@ -260,7 +260,8 @@ def _check(transfer: Transfer, side: Side, *statuses: Status) -> None:
 
 
 def _not_open() -> Conflict:
-    return Conflict("TRANSFER_NOT_OPEN", "The transfer is in no state for this; read it.")
+    message = "The transfer is in no state for this, or it is for the other site to do; read it."
+    return Conflict("TRANSFER_NOT_OPEN", message)
 
 
 def _undisposed() -> Conflict:

@@ -32,7 +32,7 @@ HOW_TO_WRITE = {
     "phone": "Write a telephone number as people dial it.",
     "email": "Write one email address.",
     "zone": "Write an IANA time zone, for example America/New_York.",
-    "sending_window": 'Write ["09:00", "20:00"], with the quotation marks.',
+    "sending_window": 'Write ["09:00", "20:00"], with the quotation marks, and the end after the beginning.',
     "on_call": "Write a list of clinician (the subject of their token) and email.",
     "page_again_seconds": f"Write a whole number of seconds from 1 to {LONGEST_PAGE_AGAIN}.",
 }
