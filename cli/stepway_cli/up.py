@@ -60,9 +60,8 @@ def _introduce(platform: Platform, records: Sequence[SiteRecord], out: Console) 
     for name, where in platform.addresses.items():
         metrics = f"http://{platform.metrics_address(name)}/metrics"
         out.print(f"  {name:22} {where}  (gRPC, with reflection)  {metrics}")
-    out.print(
-        f"  {'NATS':14} {address}  (user {user}; stream EVENTS; password nats_admin in {platform.folder.path}/secrets.json)"
-    )
+    password = f"password nats_admin in {platform.folder.path}/secrets.json"
+    out.print(f"  {'NATS':14} {address}  (user {user}, {password}; stream EVENTS)")
     out.print(f"  {'texts':14} {platform.texts}\n  {'emails':14} {platform.mails}")
     out.print(f"\nTokens for {first}, valid for 12 hours:")
     for role in ROLES:

@@ -195,7 +195,7 @@ async def test_a_patient_is_offered_accepted_imported_and_closed(sites_apart: Ne
     assert here.patient_id in {each.patient_id for each in found}
     asked = GetReferralRequest(referral_id=here.referral_id)
     led = (await At(network, LAKESIDE).call("intake", "ReferralService/GetReferral", asked)).referral
-    assert announced(network, "referral", here.referral_id) == [(LAKESIDE, "ReferralMoved")]
+    assert announced(network, "referral", here.referral_id)[0] == (LAKESIDE, "ReferralMoved")
     assert (led.source, led.HasField("admitted_at")) == (REFERRAL_SOURCE_OTHER_PROGRAM, True)
 
 
