@@ -121,8 +121,8 @@ class Deliveries:
             log.warning("delivery.expired", consumer=handler.name, site=event.site, event_id=str(event.id))
             return Outcome.ENDED
         suspect = delivery.count > SUSPECT_DELIVERIES
-        if suspect and await self._was_handled(handler, event):
-            return Outcome.ENDED  # an acknowledgement was lost, and nothing else
+        if suspect and await self._was_handled(handler, event):  # an acknowledgement was lost, and nothing else
+            return Outcome.ENDED
         counted = await self._count(handler, delivery, "DeliveryLost") if suspect else 0
         if counted > self._max_failures:
             return await self._bury(handler, delivery, "DELIVERED_TOO_OFTEN", "DeliveryLost", delivery.count)
@@ -145,7 +145,6 @@ class Deliveries:
             self._now(), event.site,
         ):  # fmt: skip
             if handler.fetch and await self._was_handled(handler, event):
-                self._metrics.duplicate(handler.name, event.site)
                 return
             facts = await _fetched(handler, event)
             claim = inbox.claim(handler.name, event.id)
@@ -170,7 +169,9 @@ class Deliveries:
             handled = await inbox.handled(tx, handler.name, event.id)
             if handled:
                 await inbox.settle(tx, handler.name, event.id)
-            return handled
+        if handled:
+            self._metrics.duplicate(handler.name, event.site)
+        return handled
 
     async def _failed(self, handler: Handler[Any], delivery: Delivery, error: Exception, counted: int) -> Outcome:
         """`counted` is how often it has failed, this time included, or 0 when this time is not counted yet."""

@@ -302,7 +302,7 @@ async def test_a_page_size_out_of_bounds_is_refused(network: Network, rpc: str, 
 
 
 @pytest.mark.parametrize("rpc", PAGED)
-@pytest.mark.parametrize("token", ["x", "7", "\0", "' OR 1=1 --", str(uuid4())[:-1]])
+@pytest.mark.parametrize("token", ["x", "7", "' OR 1=1 --", str(uuid4())[:-1]])
 async def test_a_page_token_that_nobody_gave_out_is_refused(network: Network, rpc: str, token: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         await network.call(rpc, every_rpc()[rpc].request(page_token=token), role="site_lead")
