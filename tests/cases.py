@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from stepway.care.v1.treatment_plan_service_pb2 import ListTreatmentPlansRequest
 from stepway.family.v1.family_group_service_pb2 import PlanFamilyGroupRequest
@@ -134,12 +135,17 @@ async def a_case(network: Network, site: str = NORTHSIDE) -> Case:
     )
 
 
+def in_days(days: int) -> Timestamp | None:
+    """From now, in whole seconds: whenever a request is made its bytes are as many."""
+    return to_proto(datetime.now(UTC).replace(microsecond=0) + timedelta(days=days))
+
+
 async def an_offered_transfer(network: Network, site: str) -> str:
     request = ReceiveTransferRequest(
         request_id=str(uuid4()),
         transfer_id=str(uuid4()),
         sending_site="upriver",
-        offered_at=to_proto(datetime.now(UTC)),
+        offered_at=in_days(0),
         course={},
         availability=[DAYPART_MORNING],
     )
@@ -188,8 +194,7 @@ def a_track(**changes: Any) -> CreateTrackRequest:
 
 
 def a_family_group(**changes: Any) -> PlanFamilyGroupRequest:
-    starts_at = to_proto(datetime.now(UTC) + timedelta(days=1))
-    given = {"request_id": str(uuid4()), "starts_at": starts_at, "minutes": 90, "seats": 100}
+    given = {"request_id": str(uuid4()), "starts_at": in_days(1), "minutes": 90, "seats": 100}
     return PlanFamilyGroupRequest(**{**given, **changes})
 
 
@@ -220,7 +225,7 @@ def a_hand_off(referral: str, **changes: Any) -> StartHandOffRequest:
         "request_id": str(uuid4()),
         "referral_id": referral,
         "provider": {"name": "Sable Ridge", "phone": "+12125550199"},
-        "due_at": to_proto(datetime.now(UTC) + timedelta(days=2)),
+        "due_at": in_days(2),
     }
     return StartHandOffRequest(**{**given, **changes})
 
@@ -251,14 +256,13 @@ async def a_hand_off_of_somebody(at: At) -> str:
 
 def a_consent(patient: str, **changes: Any) -> GrantConsentRequest:
     """To an uncle, about the schedule, for half a year."""
-    now = datetime.now(UTC)
     given: dict[str, Any] = {
         "request_id": str(uuid4()),
         "patient_id": patient,
         "categories": [CONSENT_CATEGORY_SCHEDULE],
         "purpose": "to come to the family groups",
-        "signed_at": to_proto(now),
-        "expires_at": to_proto(now + timedelta(days=180)),
+        "signed_at": in_days(0),
+        "expires_at": in_days(180),
     }
     recipient = {} if changes.keys() & RECIPIENTS else {"family_member": AN_UNCLE}
     return GrantConsentRequest(**{**given, **recipient, **changes})

@@ -1,7 +1,6 @@
 """A good request for every RPC, about one case."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from google.protobuf.message import Message
@@ -41,7 +40,6 @@ from stepway.notifications.v1.message_service_pb2 import ListMessagesRequest, St
 from stepway.scheduling.v1 import enrollment_service_pb2 as enrollments
 from stepway.scheduling.v1 import track_service_pb2 as tracks
 from stepway.scheduling.v1.track_pb2 import DAYPART_MORNING
-from stepway_chassis.times import to_proto
 from tests.cases import (
     Case,
     a_consent,
@@ -54,6 +52,7 @@ from tests.cases import (
     a_workup,
     an_admission,
     an_attempt,
+    in_days,
 )
 from tests.network import LAKESIDE, a_referral, phq_9
 
@@ -163,7 +162,7 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
     "stepway.intake.v1.ConsentService/GetConsent": lambda case: consents.GetConsentRequest(consent_id=case.consent),
     "stepway.intake.v1.ConsentService/ListConsents": lambda case: consents.ListConsentsRequest(patient_id=case.patient),
     "stepway.intake.v1.ConsentService/ListEndingConsents": lambda case: consents.ListEndingConsentsRequest(
-        page_size=100, ends_before=to_proto(datetime.now(UTC) + timedelta(days=365))
+        page_size=100, ends_before=in_days(365)
     ),
     "stepway.intake.v1.ConsentService/CheckConsents": lambda case: consents.CheckConsentsRequest(
         questions=[
@@ -200,7 +199,7 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
         request_id=an_id(),
         transfer_id=an_id(),
         sending_site=LAKESIDE,
-        offered_at=to_proto(datetime.now(UTC)),
+        offered_at=in_days(0),
         course={},
         availability=[DAYPART_MORNING],
     ),

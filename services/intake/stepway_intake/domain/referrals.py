@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
+from unicodedata import category
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -174,7 +175,7 @@ def _is_due_hours(action: object, hours: object) -> bool:
 def receive(referral: Referral, pace: Pace) -> Referral:
     """Raises InvalidInput NAME_MISSING, BIRTH_DATE_IMPOSSIBLE."""
     person = referral.patient.person
-    if not any(letter.isalnum() for letter in person.family_name):
+    if all(category(each)[0] in "CZ" for each in person.family_name):  # controls, formats and blanks
         raise InvalidInput("NAME_MISSING", "Give a family name, in any script.", field="person.family_name")
     born = person.birth_date
     if born and not _possible(born, referral.received_at.date()):
