@@ -1,12 +1,23 @@
 """What several files of integration tests share."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
+from stepway_cli import moves, sites
+from stepway_cli.bring_up import bring_up
+from stepway_cli.local.forget import forget
+from stepway_cli.local.platform import Platform
+from stepway_cli.sites import read_sites
+from stepway_cli.spreading import spread
+from tests.conftest import OVERRIDES
+from tests.data import REPOSITORY
 from tests.ledger import Ledger
-from tests.network import Network
+from tests.network import LAKESIDE, Network
+from tests.transfers import WEST
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -24,3 +35,24 @@ async def _connections_given_back(request: pytest.FixtureRequest) -> AsyncIterat
     yield
     if "ledger" in request.fixturenames:
         await request.getfixturevalue("ledger").close()
+
+
+@pytest.fixture(scope="session")
+def sites_apart() -> Iterator[Network]:
+    """A network whose lakeside is run by a cell of its own."""
+    folder = REPOSITORY / ".stepway" / f"transfers-{os.getpid()}"
+    platform = Platform(folder, cells=(WEST,), overrides=OVERRIDES)
+    bring_up(platform, read_sites([REPOSITORY / "deploy" / "sites"]))
+    try:
+        platform.start_services(WEST)
+        asyncio.run(_move(platform))
+        yield Network(platform)
+    finally:
+        platform.stop()
+        forget(folder)
+
+
+async def _move(platform: Platform) -> None:
+    register = platform.database_url("intake", "registrar")
+    await moves.move(register, LAKESIDE, "west")
+    await spread(platform.nats_admin, {"intake": await sites.listed(register)})
