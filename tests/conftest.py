@@ -14,7 +14,7 @@ from stepway_cli.sites import read_sites
 from tests.data import REPOSITORY
 from tests.network import Network
 
-pytest.register_assert_rewrite("tests.transfers")
+pytest.register_assert_rewrite("tests.fhir", "tests.transfers")
 
 SOAK = os.environ.get("STEPWAY_SOAK") == "1"
 
