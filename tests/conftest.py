@@ -14,6 +14,8 @@ from stepway_cli.sites import read_sites
 from tests.data import REPOSITORY
 from tests.network import Network
 
+pytest.register_assert_rewrite("tests.fhir", "tests.transfers")
+
 SOAK = os.environ.get("STEPWAY_SOAK") == "1"
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=25)

@@ -1,23 +1,16 @@
-"""What the databases themselves keep apart: sites from each other, roles from what is not theirs, people from logs."""
+"""What the databases themselves keep apart: sites from each other, roles from what is not theirs."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from stepway.intake.v1.referral_service_pb2 import ReceiveReferralRequest, ReceiveReferralResponse
-from stepway.intake.v1.risk_service_pb2 import AcknowledgeRiskFlagRequest
 from stepway_chassis.schema import EXEMPT, OWN_SITE
 from stepway_cli.local.roles import ROLES, role_of
-from stepway_cli.services import SERVICES
-from tests.calls import Answer, send
-from tests.cases import At, a_case
-from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
-from tests.waiting import until
+from tests.network import LAKESIDE, NORTHSIDE, Network
+from tests.roles import connected, entered, every_database, sites_seen
+
+pytestmark = pytest.mark.usefixtures("both_sites_have_records")
 
 CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
 OWN_TABLES = {
@@ -100,50 +93,7 @@ APP_WRITES = {
     "family": {"consent_link": "IU", "patient": "IUD", "family_group": "IU", "invitation": "IU"},
     "notifications": {"patient": "IUD", "message": "IU", "escalation": "IU", "family_member": "IU", "taken_flag": "I"},
 }
-every_database = pytest.mark.parametrize("service", SERVICES)
 every_role = pytest.mark.parametrize("role", ROLES)
-
-
-@pytest.fixture(scope="module", autouse=True)
-async def _both_sites_have_records(network: Network) -> None:
-    await asyncio.gather(*(made(network, site) for site in (NORTHSIDE, LAKESIDE) for made in (a_case, a_taken_flag)))
-
-
-async def a_taken_flag(network: Network, site: str) -> None:
-    """One that asks for a review: of the case itself nobody has taken the page."""
-    at = At(network, site)
-    referral = (await at.call("intake", "ReferralService/ReceiveReferral", a_referral())).referral.id
-    recorded = await at.call("intake", "AssessmentService/RecordAssessment", phq_9(referral, [1] * 8 + [None]))
-    request = AcknowledgeRiskFlagRequest(request_id=str(uuid4()), risk_flag_id=recorded.risk_flag_id)
-    await at.call("intake", "RiskService/AcknowledgeRiskFlag", request)
-
-    async def heard() -> bool:
-        return bool(network.rows("notifications", f"SELECT 1 FROM taken_flag WHERE id = '{recorded.risk_flag_id}'"))
-
-    await until(heard)
-
-
-@asynccontextmanager
-async def connected(network: Network, service: str, role: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(network.platform.database_url(service, role))
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-@asynccontextmanager
-async def entered(network: Network, service: str, role: str, site: str | None) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction of this role with `app.site` set, which is rolled back."""
-    async with connected(network, service, role) as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        if site is not None:
-            await connection.execute("SELECT set_config('app.site', $1, true)", site)
-        try:
-            yield connection
-        finally:
-            await transaction.rollback()
 
 
 def tables(service: str) -> set[str]:
@@ -258,10 +208,6 @@ def writable(service: str, role: str) -> dict[str, str]:
     return CHASSIS_WRITES | APP_WRITES[service] if role == "app" else WRITES[role]
 
 
-async def sites_seen(connection: asyncpg.Connection, table: str) -> set[str]:
-    return {row["site"] for row in await connection.fetch(f"SELECT DISTINCT site FROM {table}")}
-
-
 @every_database
 @every_role
 @pytest.mark.parametrize("site", [None, NORTHSIDE, LAKESIDE])
@@ -369,197 +315,3 @@ def _copy_into(network: Network, service: str, table: str, site: str) -> str:
     )
     others = ", ".join(name for (name,) in columns)
     return f"INSERT INTO {table} (site, {others}) SELECT '{site}', {others} FROM {table} LIMIT 1"
-
-
-async def test_a_row_of_another_site_cannot_be_changed(network: Network) -> None:
-    for site, other in ((NORTHSIDE, LAKESIDE), (LAKESIDE, NORTHSIDE)):
-        async with entered(network, "intake", "app", site) as connection:
-            changed = await connection.execute("UPDATE referral SET status = 'screening' WHERE site = $1", other)
-        assert changed == "UPDATE 0"
-
-
-@pytest.mark.parametrize("ending", ["commit", "rollback"])
-async def test_a_site_that_was_set_ends_with_its_transaction(network: Network, ending: str) -> None:
-    async with connected(network, "intake", "app") as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        await connection.execute("SELECT zone FROM enter_site($1, 'shared')", NORTHSIDE)
-        assert await sites_seen(connection, "referral") == {NORTHSIDE}
-        await getattr(transaction, ending)()
-        assert await connection.fetchval("SELECT current_setting('app.site', true)") == ""
-        assert await sites_seen(connection, "referral") == set()
-
-
-@pytest.mark.parametrize("setting", ["", "northside'", "NORTHSIDE", "northside ", "%", "northside,lakeside"])
-async def test_a_setting_that_is_no_site_shows_nothing(network: Network, setting: str) -> None:
-    async with entered(network, "intake", "app", setting) as connection:
-        assert await sites_seen(connection, "referral") == set()
-
-
-@pytest.fixture
-def unusual_sites(network: Network) -> Iterator[None]:
-    """A site of another cell and one that is being moved; no service of this cell serves either."""
-    run_sql = network.platform.postgres.run_sql
-    run_sql(
-        "INSERT INTO site (site, zone, settings, revision, cell, state) VALUES"
-        " ('of-another-cell', 'UTC', '{}', 1, 'other', 'active'), ('draining', 'UTC', '{}', 1, 'shared', 'draining')",
-        database="stepway_intake",
-    )
-    yield
-    run_sql("DELETE FROM site WHERE site IN ('of-another-cell', 'draining')", database="stepway_intake")
-
-
-@pytest.mark.usefixtures("unusual_sites")
-@pytest.mark.parametrize(
-    ("site", "sqlstate"), [("westside", "SW001"), ("", "SW001"), ("of-another-cell", "SW002"), ("draining", "SW003")]
-)
-async def test_a_site_that_is_not_to_be_entered_is_not(network: Network, site: str, sqlstate: str) -> None:
-    async with connected(network, "intake", "app") as connection:
-        with pytest.raises(asyncpg.PostgresError) as refused:
-            await connection.execute("SELECT zone FROM enter_site($1, 'shared')", site)
-        assert refused.value.sqlstate == sqlstate
-
-
-@pytest.mark.usefixtures("unusual_sites")
-@pytest.mark.parametrize(
-    ("site", "refusal"),
-    [("of-another-cell", ("UNAVAILABLE", "WRONG_CELL")), ("draining", ("UNAVAILABLE", "SITE_DRAINING"))],
-)
-async def test_a_call_to_a_site_that_is_not_to_be_entered_is_refused(
-    network: Network, site: str, refusal: tuple[str, str]
-) -> None:
-    token = network.token("desk-1", **{site: ["front_desk"]})
-    answer = send(network, "stepway.intake.v1.ReferralService/ReceiveReferral", a_referral(), token=token, site=site)
-    assert answer.refusal == refusal
-
-
-async def test_a_site_cannot_be_moved_while_a_transaction_is_in_it(network: Network) -> None:
-    exclusive = "SELECT pg_try_advisory_xact_lock(hashtextextended('site/' || $1, 0))"
-    async with connected(network, "intake", "app") as inside, connected(network, "intake", "registrar") as mover:
-        async with inside.transaction():
-            await inside.execute("SELECT zone FROM enter_site($1, 'shared')", LAKESIDE)
-            assert await mover.fetchval(exclusive, LAKESIDE) is False
-            assert await mover.fetchval(exclusive, "westside") is True
-
-        async def free() -> bool:
-            return bool(await mover.fetchval(exclusive, LAKESIDE))
-
-        assert await until(free)
-
-
-async def test_two_transactions_can_be_in_a_site_at_once(network: Network) -> None:
-    enter = "SELECT zone FROM enter_site($1, 'shared')"
-    async with entered(network, "intake", "app", None) as one, entered(network, "intake", "app", None) as other:
-        await one.execute(enter, LAKESIDE)
-        await asyncio.wait_for(other.execute(enter, LAKESIDE), 5)
-
-
-CANARIES = {
-    "given_name": "Zephyrine",
-    "family_name": "Ogilthwaite",
-    "phone": "+12125550177",
-    "email": "ogilthwaite@example.org",
-    "reason": "lost her brother at Marrowgate",
-    "relative": "Bartholomeus",
-}
-
-
-def private_referral(**changes: Any) -> ReceiveReferralRequest:
-    """Somebody whose every private word is found nowhere else."""
-    words = {**CANARIES, **changes}
-    points = [{"phone": words["phone"]}, {"email": words["email"]}]
-    person = {name: words[name] for name in ("given_name", "family_name")} | {"contact_points": points}
-    relative = {"given_name": words["relative"], "family_name": words["family_name"], "contact_points": points}
-    return a_referral(person=person, related_people=[relative], reason=words["reason"])
-
-
-@pytest.fixture(scope="module")
-async def private_case(network: Network) -> str:
-    """The trace of a private referral that went all the way, after some that were refused."""
-    for broken in (
-        {"phone": "2125550177"},
-        {"given_name": "Zephyrine\0"},
-        {"family_name": ""},
-        {"email": "Ogilthwaite"},
-    ):
-        answer = await asyncio.to_thread(_sent, network, private_referral(**broken))
-        assert answer.code == "INVALID_ARGUMENT"
-        assert told(answer.said.decode(errors="replace")) == set()
-    answer = await asyncio.to_thread(_sent, network, private_referral())
-    received = ReceiveReferralResponse.FromString(answer.body)
-    patient = received.referral.patient_id
-    stored = network.rows("intake", "SELECT person, related_people, reason FROM patient, referral")
-    assert told(str(stored)) == {*CANARIES, "digits"}
-    answers = phq_9(received.referral.id, [1] * 9)
-    await network.call("stepway.intake.v1.AssessmentService/RecordAssessment", answers, role="clinician")
-
-    async def written() -> bool:
-        """Told to the patient, paged to the clinician, and announced."""
-        rows = network.rows("notifications", f"SELECT 1 FROM message WHERE patient_id = '{patient}'")
-        unpublished = network.rows("intake", "SELECT 1 FROM outbox WHERE published_at IS NULL")
-        return len(rows) >= 3 and not unpublished
-
-    await until(written)
-    query = f"SELECT trace_id FROM audit WHERE '{patient}' = ANY (people) AND action LIKE '%/ReceiveReferral'"
-    return str(network.rows("intake", query)[0]["trace_id"])
-
-
-def _sent(network: Network, request: ReceiveReferralRequest) -> Answer:
-    """Without a trace of the caller's own, so that the service begins one and records it."""
-    token = network.token("desk-1", northside=["front_desk"])
-    return send(network, "stepway.intake.v1.ReferralService/ReceiveReferral", request, token=token)
-
-
-def told(text: str) -> set[str]:
-    """Which of the private words stand in a text."""
-    words = {**CANARIES, "digits": CANARIES["phone"].removeprefix("+"), "reason": "Marrowgate"}
-    return {name for name, word in words.items() if word in text}
-
-
-@every_database
-@pytest.mark.usefixtures("private_case")
-def test_what_is_announced_or_audited_or_put_aside_names_nobody(network: Network, service: str) -> None:
-    kept = {
-        "outbox": "subject, headers, convert_from(payload, 'UTF8') AS payload, last_error",
-        "dead_letter": "subject, headers, convert_from(payload, 'UTF8') AS payload, reason, error_type",
-        "delivery_failure": "*",
-        "outbox_blocked": "*",
-        "event_head": "*",
-        "inbox": "*",
-        "audit": "*",
-    }
-    assert {table: told(str(network.rows(service, f"SELECT {what} FROM {table}"))) for table, what in kept.items()} == {
-        table: set() for table in kept
-    }
-
-
-@pytest.mark.usefixtures("private_case")
-async def test_the_stream_names_nobody(network: Network) -> None:
-    stream = await network.published()
-    assert len(stream) >= 3
-    assert told(str(stream)) == set()
-
-
-@pytest.mark.usefixtures("private_case")
-def test_the_logs_name_nobody(network: Network) -> None:
-    logs = {path.name: path.read_text(errors="replace") for path in (network.platform.folder.path / "logs").iterdir()}
-    assert {"intake.log", "notifications.log", "postgres.log", "nats.log"} <= set(logs)
-    assert "rpc.refused" in logs["intake.log"]
-    assert {name: told(text) for name, text in logs.items()} == {name: set() for name in logs}
-
-
-async def test_the_traces_name_nobody(network: Network, private_case: str) -> None:
-    folder = network.platform.folder.path / "traces"
-
-    async def exported() -> str:
-        text = "".join(path.read_text(errors="replace") for path in folder.iterdir())
-        return text if private_case in text else ""
-
-    assert told(await until(exported)) == set()
-
-
-@pytest.mark.usefixtures("private_case")
-def test_what_is_sent_says_nothing_but_whom_to_call(network: Network) -> None:
-    bodies = network.rows("notifications", "SELECT DISTINCT body FROM message")
-    assert bodies
-    assert told(str(bodies)) == set()

@@ -17,8 +17,8 @@ from stepway_chassis.errors import Conflict
 from tests.calls import every_rpc, send
 from tests.cases import IN_DANGER, At, a_consent, a_decision, an_admission
 from tests.conftest import SOAK
-from tests.integration.test_transfers import Somebody, decide, is_handed_over, offer, somebody, stands, statuses
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
+from tests.transfers import Somebody, decide, is_handed_over, offer, somebody, stands, statuses
 from tests.waiting import until
 
 SERVICE = "stepway.intake.v1.TransferService"

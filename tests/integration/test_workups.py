@@ -1,4 +1,4 @@
-"""Workups, scores and dispositions over gRPC: saved and resumed, scored when whole, flagged at once."""
+"""Workups and scores over gRPC: saved and resumed, scored when whole, told with their change."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from stepway.intake.v1 import assessment_pb2, risk_flag_pb2, workup_pb2, workup_section_pb2
+from stepway.intake.v1 import assessment_pb2, workup_pb2
 from stepway.intake.v1.assessment_service_pb2 import (
     GetAssessmentRequest,
     GetScoreRequest,
@@ -15,127 +15,31 @@ from stepway.intake.v1.assessment_service_pb2 import (
     RecordCodedAssessmentRequest,
 )
 from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
-from stepway.intake.v1.risk_service_pb2 import (
-    AcknowledgeRiskFlagRequest,
-    ListRiskFlagsRequest,
-    RecordDispositionRequest,
-)
-from stepway.intake.v1.workup_service_pb2 import (
-    CompleteWorkupRequest,
-    ExcuseWorkupPartRequest,
-    GetWorkupRequest,
-    ListWorkupsRequest,
-    SaveWorkupAnswersRequest,
-    SaveWorkupSectionRequest,
-)
-from stepway_chassis.errors import Conflict, InvalidInput, NotFound, Refusal
+from stepway.intake.v1.workup_service_pb2 import GetWorkupRequest, ListWorkupsRequest, SaveWorkupAnswersRequest
+from stepway_chassis.errors import Conflict, InvalidInput, NotFound
 from stepway_chassis.times import to_proto
 from stepway_intake.instruments.catalogue import CURRENT
 from tests.calls import service_token
-from tests.cases import IN_DANGER, At, a_workup
-from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
+from tests.cases import At, a_workup
+from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral
 from tests.waiting import until
-
-PHQ_9, GAD_7 = assessment_pb2.INSTRUMENT_PHQ_9, assessment_pb2.INSTRUMENT_GAD_7
-C_SSRS, WHODAS = assessment_pb2.INSTRUMENT_C_SSRS_SCREENER, assessment_pb2.INSTRUMENT_WHODAS_12
-AUDIT_C = assessment_pb2.INSTRUMENT_AUDIT_C
-SECTIONS: dict[str, dict[str, Any]] = {
-    "psychosocial": {"living_situation": "LIVING_SITUATION_ALONE", "narrative": "moved here last year"},
-    "substance_use": {"none": True},
-    "medical": {"no_conditions": True, "allergies": [{"substance": "penicillin"}]},
-    "medications": {"medications": [{"name": "sertraline", "dose": "50 mg", "started_on": "2026-01-05"}]},
-    "supports": {"at_home": "SUPPORT_SOME", "safe_at_home": "TOLD_YES"},
-    "responsibilities": {
-        "availability": [{"day": "DAY_OF_WEEK_MONDAY", "from_time": "09:00", "until_time": "12:00"}],
-        "able_to_manage": True,
-    },
-    "strengths": {"strengths": ["funny", "stubborn"]},
-    "goals": {"goals": [{"words": "to sleep through", "importance": 9}]},
-    "medical_evaluation": {
-        "evaluated_on": "2026-02-28",
-        "examiner": "Dr. Amari",
-        "vitals": {"systolic": 120, "diastolic": 80},
-        "withdrawal_risk": "CLINICAL_RISK_LOW",
-        "medical_instability": "CLINICAL_RISK_NONE",
-        "clearance": "MEDICAL_CLEARANCE_CLEARED",
-    },
-}
-
-
-async def a_referral_at(network: Network, site: str = NORTHSIDE) -> Any:
-    return (await At(network, site).call("intake", "ReferralService/ReceiveReferral", a_referral())).referral
-
-
-async def begun(network: Network, **changes: Any) -> Any:
-    """A workup of an adult with mental illness."""
-    referral = await a_referral_at(network)
-    request = a_workup(referral.id, **{"battery": workup_pb2.BATTERY_ADULT_MENTAL_HEALTH, **changes})
-    return (await call(network, "StartWorkup", request)).workup
-
-
-async def call(network: Network, rpc: str, request: Any, service: str = "WorkupService", **how: Any) -> Any:
-    return await At(network, NORTHSIDE).call("intake", f"{service}/{rpc}", request, **how)
-
-
-async def save(network: Network, workup: str, instrument: int, answers: dict[int, int], **changes: Any) -> Any:
-    given = [{"item": item, "value": value} for item, value in answers.items()]
-    request = SaveWorkupAnswersRequest(
-        request_id=str(uuid4()), workup_id=workup, instrument=instrument, answers=given, **changes
-    )
-    return await call(network, "SaveWorkupAnswers", request)
-
-
-async def save_section(network: Network, workup: str, **section: Any) -> Any:
-    request = SaveWorkupSectionRequest(request_id=str(uuid4()), workup_id=workup, section=section)
-    return (await call(network, "SaveWorkupSection", request)).workup
-
-
-async def complete(network: Network, workup: str) -> Any:
-    return await call(network, "CompleteWorkup", CompleteWorkupRequest(request_id=str(uuid4()), workup_id=workup))
-
-
-async def excuse(network: Network, workup: str, **part: Any) -> Any:
-    request = ExcuseWorkupPartRequest(
-        request_id=str(uuid4()), workup_id=workup, reason=workup_pb2.EXCUSE_REASON_DECLINED, note="not today", **part
-    )
-    return (await call(network, "ExcuseWorkupPart", request)).workup
-
-
-async def all_done(network: Network, workup: str, *, phq: dict[int, int]) -> None:
-    """Every part but what is left out of the PHQ-9."""
-    await save(network, workup, PHQ_9, phq)
-    await save(network, workup, GAD_7, dict.fromkeys(range(1, 8), 1))
-    await save(network, workup, C_SSRS, {1: 0, 2: 0, 6: 0})
-    await save(network, workup, AUDIT_C, {1: 0})
-    await save(network, workup, WHODAS, dict.fromkeys(range(1, 13), 2))
-    for name, form in SECTIONS.items():
-        await save_section(network, workup, **{name: form})
-
-
-def states(workup: Any) -> dict[str, str]:
-    """How far each required part is, by its name."""
-    return {
-        _name(part): workup_pb2.WorkupPartStatus.Name(part.status).removeprefix("WORKUP_PART_STATUS_")
-        for part in workup.parts
-        if part.required
-    }
-
-
-def _name(part: Any) -> str:
-    if part.WhichOneof("part") == "instrument":
-        return assessment_pb2.Instrument.Name(part.instrument).removeprefix("INSTRUMENT_")
-    return workup_section_pb2.WorkupSectionKind.Name(part.section).removeprefix("WORKUP_SECTION_KIND_")
-
-
-async def read(network: Network, workup: str) -> Any:
-    return (await call(network, "GetWorkup", GetWorkupRequest(workup_id=workup))).workup
-
-
-def announced(network: Network, ids: list[str]) -> list[str]:
-    """The events about some records, in the order in which they were made."""
-    every = ", ".join(f"'{id}'" for id in ids)
-    rows = network.rows("intake", f"SELECT subject FROM outbox WHERE aggregate_id IN ({every}) ORDER BY id")
-    return [row["subject"].rsplit(".", 1)[1] for row in rows]
+from tests.workups import (
+    AUDIT_C,
+    GAD_7,
+    PHQ_9,
+    SECTIONS,
+    a_flag,
+    a_referral_at,
+    all_done,
+    announced,
+    begun,
+    call,
+    complete,
+    read,
+    save,
+    save_section,
+    states,
+)
 
 
 async def test_a_workup_is_saved_bit_by_bit_resumed_and_scored_once_it_is_whole(network: Network) -> None:
@@ -189,89 +93,6 @@ async def test_answers_that_two_save_at_once_are_all_kept(network: Network) -> N
     await asyncio.gather(*(save(network, workup.id, GAD_7, {item: 1}) for item in range(1, 8)))
     part = next(part for part in (await read(network, workup.id)).parts if part.instrument == GAD_7)
     assert [answer.item for answer in part.answers] == list(range(1, 8))
-
-
-async def test_danger_is_flagged_when_it_is_saved_once_and_not_lowered_by_another_answer(network: Network) -> None:
-    workup = await begun(network)
-    first = await save(network, workup.id, PHQ_9, {9: 2})
-    assert first.risk_flag_id
-    assert (await save(network, workup.id, PHQ_9, {9: 3})).risk_flag_id == ""
-    assert (await save(network, workup.id, PHQ_9, {9: 0})).risk_flag_id == ""
-    flag = await a_flag(network, first.risk_flag_id)
-    assert (flag.urgency, flag.level) == (risk_flag_pb2.RISK_URGENCY_PAGE, risk_flag_pb2.RISK_LEVEL_PRESENT)
-    assert not flag.HasField("acknowledged_at")
-    assert announced(network, [flag.id])[0] == "risk_flagged"
-
-
-async def test_a_worse_category_that_comes_out_later_is_flagged_anew(network: Network) -> None:
-    workup = await begun(network)
-    given: tuple[dict[int, int], ...] = ({1: 1}, {2: 1, 3: 1}, {4: 1})
-    found = [await a_flag(network, (await save(network, workup.id, C_SSRS, each)).risk_flag_id) for each in given]
-    levels = [risk_flag_pb2.RiskLevel.Name(each.level).removeprefix("RISK_LEVEL_") for each in found]
-    assert levels == ["LOW", "MODERATE", "HIGH"]
-    review, page = risk_flag_pb2.RISK_URGENCY_REVIEW, risk_flag_pb2.RISK_URGENCY_PAGE
-    assert [each.urgency for each in found] == [review, review, page]
-    assert all(each.due_at.ToDatetime() > each.raised_at.ToDatetime() for each in found)
-
-
-async def test_a_yes_of_now_pages_though_a_form_of_last_week_asked_for_a_review(network: Network) -> None:
-    workup = await begun(network)
-    old = to_proto(datetime.now(UTC) - timedelta(days=5))
-    review = (await save(network, workup.id, PHQ_9, {9: 2}, answered_at=old)).risk_flag_id
-    page = (await save(network, workup.id, PHQ_9, {9: 3})).risk_flag_id
-    assert [announced(network, [id])[0] for id in (review, page)] == ["risk_review_requested", "risk_flagged"]
-
-
-LEFT_ALONE = """
-    UPDATE workup SET due_at = now(),
-     drafts = jsonb_set(drafts, '{{phq-9, saved_at}}', to_jsonb((now() - interval '8 hours')::text))
-     WHERE id = '{id}';
-    UPDATE work SET due_at = now() WHERE site = 'northside' AND loop = 'left_open'"""
-
-
-async def test_a_question_about_danger_that_nobody_comes_back_to_is_flagged_on_the_day(network: Network) -> None:
-    workup = await begun(network)
-    assert (await save(network, workup.id, PHQ_9, dict.fromkeys(range(1, 9), 1))).risk_flag_id == ""
-    network.platform.postgres.run_sql(LEFT_ALONE.format(id=workup.id), database="stepway_intake")
-
-    async def flagged() -> Any:
-        query = f"SELECT id::text FROM risk_flag WHERE referral_id = '{workup.referral_id}'"
-        return network.rows("intake", query)
-
-    (row,) = await until(flagged)
-    flag = await a_flag(network, row["id"])
-    assert (flag.level, flag.urgency) == (risk_flag_pb2.RISK_LEVEL_UNANSWERED, risk_flag_pb2.RISK_URGENCY_REVIEW)
-    audited = f"SELECT 1 FROM audit WHERE action = 'left_open' AND '{workup.patient_id}' = ANY (people)"
-    assert len(network.rows("intake", audited)) == 1
-    await excuse(network, workup.id, instrument=PHQ_9)
-    await save(network, workup.id, PHQ_9, {1: 2})
-    assert network.rows("intake", f"SELECT due_at FROM workup WHERE id = '{workup.id}'") == [{"due_at": None}]
-
-
-async def test_a_question_about_danger_that_is_left_open_is_flagged_when_the_workup_ends(network: Network) -> None:
-    workup = await begun(network)
-    await all_done(network, workup.id, phq=dict.fromkeys(range(1, 9), 1))
-    assert states(await read(network, workup.id))["PHQ_9"] == "STARTED"
-    with pytest.raises(Conflict, match="WORKUP_INCOMPLETE"):
-        await complete(network, workup.id)
-    excused = await excuse(network, workup.id, instrument=PHQ_9)
-    assert states(excused)["PHQ_9"] == "EXCUSED"
-    (flag_id,) = (await complete(network, workup.id)).risk_flag_ids
-    flag = await a_flag(network, flag_id)
-    assert (flag.level, flag.urgency) == (risk_flag_pb2.RISK_LEVEL_UNANSWERED, risk_flag_pb2.RISK_URGENCY_REVIEW)
-
-
-async def test_an_instrument_about_danger_that_was_declined_is_never_a_no(network: Network) -> None:
-    workup = await begun(network, battery=workup_pb2.BATTERY_ADOLESCENT)
-    assessed = {assessment_pb2.INSTRUMENT_PHQ_9M, GAD_7, C_SSRS}
-    for part in workup.parts:
-        if part.required:
-            which = {part.WhichOneof("part"): getattr(part, part.WhichOneof("part"))}
-            await excuse(network, workup.id, **which)
-    done = await complete(network, workup.id)
-    assert assessed <= {part.instrument for part in done.workup.parts}
-    assert [(await a_flag(network, id)).level for id in done.risk_flag_ids] == [risk_flag_pb2.RISK_LEVEL_UNANSWERED]
-    assert network.rows("intake", f"SELECT 1 FROM assessment WHERE workup_id = '{workup.id}'") == []
 
 
 def of_each_event(network: Network, *ids: str) -> list[str]:
@@ -488,103 +309,3 @@ async def test_codes_that_no_instrument_has_are_refused_and_nothing_is_recorded(
     with pytest.raises(InvalidInput) as refused:
         await record_coded(network, coded, panel_loinc=panel)
     assert refused.value.reason == reason
-
-
-# What becomes of a flag
-
-
-async def a_flag(network: Network, id: str) -> Any:
-    listed = await call(network, "ListRiskFlags", ListRiskFlagsRequest(page_size=100), "RiskService")
-    return next(flag for flag in listed.risk_flags if flag.id == id)
-
-
-async def acknowledge(network: Network, flag: str, subject: str = "") -> Any:
-    request = AcknowledgeRiskFlagRequest(request_id=str(uuid4()), risk_flag_id=flag)
-    return await network.call(
-        "stepway.intake.v1.RiskService/AcknowledgeRiskFlag", request, role="clinician", subject=subject
-    )
-
-
-async def dispose(network: Network, flag: str, **changes: Any) -> Any:
-    given = {"disposition": risk_flag_pb2.RISK_DISPOSITION_SAFETY_PLAN, "note": "made a plan together", **changes}
-    request = RecordDispositionRequest(request_id=str(uuid4()), risk_flag_id=flag, **given)
-    return (await call(network, "RecordDisposition", request, "RiskService")).risk_flag
-
-
-async def in_danger(network: Network, **changes: Any) -> str:
-    referral = await a_referral_at(network)
-    recorded = await call(network, "RecordAssessment", phq_9(referral.id, IN_DANGER, **changes), "AssessmentService")
-    return str(recorded.risk_flag_id)
-
-
-async def in_own_words(network: Network, **changes: Any) -> str:
-    """The flag that somebody's own answers raised."""
-    referral = await a_referral_at(network)
-    patient = network.holding(network.token(referral.patient_id, "patient", northside=["patient"]))
-    form = phq_9(referral.id, IN_DANGER, **changes)
-    answer = await patient.call("stepway.intake.v1.AssessmentService/RecordAssessment", form, site=NORTHSIDE)
-    return str(answer.risk_flag_id)
-
-
-async def test_a_patient_whose_clock_is_days_slow_is_paged_about_all_the_same(network: Network) -> None:
-    old = to_proto(datetime.now(UTC) - timedelta(days=3))
-    flag = await in_own_words(network, answered_at=old)
-    assert announced(network, [flag])[0] == "risk_flagged"
-
-
-async def test_a_flag_is_open_until_it_is_taken_and_then_until_it_is_on_record_what_was_done(network: Network) -> None:
-    flag = await in_danger(network)
-    with pytest.raises(Conflict, match="RISK_FLAG_NOT_ACKNOWLEDGED"):
-        await dispose(network, flag)
-    taken = (await acknowledge(network, flag, "staff-7")).risk_flag
-    assert (taken.acknowledged_by, taken.disposition) == ("staff-7", 0)
-    assert taken.due_at.ToDatetime() == taken.acknowledged_at.ToDatetime() + timedelta(hours=1)
-    assert flag in await undisposed(network)
-    disposed = await dispose(network, flag)
-    assert (disposed.disposition_note, disposed.disposed_by) == ("made a plan together", "clinician-northside")
-    assert flag not in await undisposed(network)
-    with pytest.raises(Conflict, match="RISK_DISPOSITION_ALREADY_RECORDED"):
-        await dispose(network, flag, disposition=risk_flag_pb2.RISK_DISPOSITION_NO_ACUTE_RISK)
-    assert announced(network, [flag]) == ["risk_flagged", "risk_flag_acknowledged", "risk_disposition_recorded"]
-
-
-async def undisposed(network: Network) -> set[str]:
-    request = ListRiskFlagsRequest(page_size=100, undisposed_only=True)
-    return {flag.id for flag in (await call(network, "ListRiskFlags", request, "RiskService")).risk_flags}
-
-
-async def test_of_several_who_take_a_flag_at_once_one_has_it_and_of_several_dispositions_one_counts(
-    network: Network,
-) -> None:
-    flag = await in_danger(network)
-    takers = (acknowledge(network, flag, f"staff-{number}") for number in range(5))
-    answers = await asyncio.gather(*takers, return_exceptions=True)
-    assert sorted(getattr(each, "reason", "") for each in answers) == ["", *["RISK_FLAG_ALREADY_ACKNOWLEDGED"] * 4]
-    records = await asyncio.gather(*(dispose(network, flag) for _ in range(5)), return_exceptions=True)
-    refused = [each.reason for each in records if isinstance(each, Refusal)]
-    assert refused == ["RISK_DISPOSITION_ALREADY_RECORDED"] * 4
-    assert announced(network, [flag]) == ["risk_flagged", "risk_flag_acknowledged", "risk_disposition_recorded"]
-
-
-async def test_later_answers_that_say_no_leave_a_flag_as_it_is(network: Network) -> None:
-    flag = await in_danger(network)
-    before = await a_flag(network, flag)
-    await call(network, "RecordAssessment", phq_9(before.referral_id, [0] * 9), "AssessmentService")
-    after = await a_flag(network, flag)
-    assert (after.level, after.urgency, after.due_at) == (before.level, before.urgency, before.due_at)
-    assert not after.HasField("disposed_at")
-
-
-async def test_answers_of_before_ask_for_a_review_and_are_never_paged(network: Network) -> None:
-    old = to_proto(datetime.now(UTC) - timedelta(days=3))
-    flag = await a_flag(network, await in_danger(network, answered_at=old))
-    assert (flag.urgency, flag.level) == (risk_flag_pb2.RISK_URGENCY_REVIEW, risk_flag_pb2.RISK_LEVEL_PRESENT)
-    assert announced(network, [flag.id]) == ["risk_review_requested"]
-    recent = await in_danger(network)
-
-    async def paged() -> Any:
-        return network.rows("intake", f"SELECT 1 FROM risk_flag WHERE id = '{recent}' AND paged_at IS NOT NULL")
-
-    await until(paged)
-    escalated = f"SELECT 1 AS one FROM escalation WHERE risk_flag_id = '{flag.id}'"
-    assert network.rows("notifications", escalated) == []

@@ -1,19 +1,19 @@
-"""Workups and flags as they may and may not go: rules, and every way through them."""
+"""Workups and flags as they may and may not go, by a site's own rules too: each rule, and every way through them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stepway_chassis.errors import Conflict, InvalidInput
-from stepway_intake.domain import risk, sections, workups
+from stepway_intake.domain import risk, workups
 from stepway_intake.domain.people import Label, Patient, Person
 from stepway_intake.domain.referrals import Referral, Status
 from stepway_intake.domain.risk import WITHIN, Disposition, RiskFlag, Urgency, Within
@@ -25,7 +25,6 @@ from stepway_intake.instruments.catalogue import CURRENT, find
 from stepway_intake.instruments.definition import Definition, Risk
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-TODAY = NOON.date()
 REFERRAL, PATIENT, WORKUP, FLAG, ASSESSMENT = (UUID(int=number) for number in range(1, 6))
 PHQ_9, GAD_7, C_SSRS = (CURRENT[name] for name in ("phq-9", "gad-7", "c-ssrs-screener"))
 BECAUSE = Excuse(Reason.DECLINED, "not today", "staff-1", NOON)
@@ -219,56 +218,6 @@ def test_so_do_a_battery_and_an_interview_that_names_a_substance() -> None:
     for said, of_substance_use in (({"none": True}, False), ({"substances": [{}]}, True)):
         told = workups.save_section(a_workup(), Kind.SUBSTANCE_USE, said)
         assert workups.is_of_substance_use(told) is of_substance_use
-
-
-# Forms
-
-
-def form(kind: Kind, content: dict[str, Any]) -> str:
-    """The reason and the field of the refusal, or ""."""
-    try:
-        sections.check(kind, content, today=TODAY)
-    except InvalidInput as refused:
-        return f"{refused.reason} {refused.field}"
-    return ""
-
-
-@pytest.mark.parametrize(
-    ("kind", "content", "refusal"),
-    [
-        (Kind.MEDICATIONS, {"medications": [{"name": "x"}, {"started_on": "2026-13-01"}]}, "DATE_IMPOSSIBLE 1"),
-        (Kind.MEDICATIONS, {"medications": [{"started_on": "2026-11-25"}]}, ""),
-        (Kind.MEDICATIONS, {"medications": [{"started_on": "2026-11-26"}]}, "DATE_IN_FUTURE 0"),
-    ],
-)
-def test_a_date_is_possible_past_and_named_by_its_place(kind: Kind, content: dict[str, Any], refusal: str) -> None:
-    reason, _, place = refusal.partition(" ")
-    assert form(kind, content) == (reason and f"{reason} section.medications.medications[{place}].started_on")
-
-
-@pytest.mark.parametrize(
-    ("kind", "content", "refusal"),
-    [
-        (Kind.PSYCHOSOCIAL, {"past_treatments": [{"year": 2027}]}, "DATE_IN_FUTURE"),
-        (Kind.MEDICAL, {"conditions": [{"since_year": 2027}], "no_allergies": True}, "DATE_IN_FUTURE"),
-        (Kind.MEDICAL, {"no_conditions": True}, "NEITHER_NONE_NOR_SOME"),
-        (Kind.MEDICAL, {"no_conditions": True, "no_allergies": True}, ""),
-        (Kind.SUBSTANCE_USE, {}, "NEITHER_NONE_NOR_SOME"),
-        (Kind.SUBSTANCE_USE, {"none": True, "substances": [{}]}, "NONE_AND_SOME"),
-        (Kind.RESPONSIBILITIES, {"availability": [{"from_time": "12:00", "until_time": "12:00"}]}, "WINDOW_REVERSED"),
-        (Kind.RESPONSIBILITIES, {"availability": [{"from_time": "09:00", "until_time": "12:00"}]}, ""),
-        (Kind.MEDICAL_EVALUATION, {"evaluated_on": "2026-02-29"}, "DATE_IMPOSSIBLE"),
-    ],
-)
-def test_a_form_says_none_in_so_many_words_and_its_times_go_forwards(
-    kind: Kind, content: dict[str, Any], refusal: str
-) -> None:
-    assert form(kind, content).partition(" ")[0] == refusal
-
-
-@given(st.dates(date(1900, 1, 1), date(2100, 1, 1)))
-def test_a_day_is_taken_just_when_it_is_not_to_come(day: date) -> None:
-    assert (form(Kind.MEDICAL_EVALUATION, {"evaluated_on": day.isoformat()}) == "") is (day <= TODAY)
 
 
 # The site's own rules
