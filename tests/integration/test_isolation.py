@@ -12,7 +12,6 @@ from tests.roles import connected, entered, every_database, sites_seen
 
 pytestmark = pytest.mark.usefixtures("both_sites_have_records")
 
-CLOSED_TO_ALL_OTHERS = {"alembic_version"}  # the owner's alone
 OWN_TABLES = {
     "intake": {
         *("patient", "person_key", "referral", "assessment", "workup", "content_pack", "risk_flag"),

@@ -131,10 +131,6 @@ async def test_substance_use_that_comes_into_a_general_record_makes_it_part_2_fo
     assert of_each_event(network, third, workup, after) == ["general"] * 3 + ["part2"]
 
 
-def a_medication(**changes: Any) -> dict[str, Any]:
-    return {"medications": {"medications": [{"name": "sertraline", **changes}]}}
-
-
 @pytest.mark.parametrize(
     ("section", "reason", "field"),
     [
