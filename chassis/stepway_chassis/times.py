@@ -29,7 +29,7 @@ def duration(length: timedelta | None) -> Duration | None:
 
 def from_proto(stamp: Timestamp, *, field: str) -> datetime:
     """Raises InvalidInput (TIME_OUT_OF_RANGE), naming `field`."""
-    message = "Give a time in the years 1971 to 9998, with 0 to 999999999 nanos, or leave it out."
+    message = "Give a time in the years 1971 to 9998, with 0 to 999999999 nanos."
     try:
         at = stamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):

@@ -11,8 +11,8 @@ from stepway.intake.v1 import consent_pb2
 from stepway.intake.v1 import transfer_service_pb2 as messages
 from stepway.intake.v1.admission_service_pb2 import GetAdmissionRequest
 from stepway.intake.v1.person_service_pb2 import FindPeopleRequest
-from stepway.intake.v1.referral_pb2 import REFERRAL_SOURCE_OTHER_PROGRAM
-from stepway.intake.v1.referral_service_pb2 import GetReferralRequest
+from stepway.intake.v1.referral_pb2 import REFERRAL_SOURCE_OTHER_PROGRAM, REFERRAL_STATUS_DECLINED
+from stepway.intake.v1.referral_service_pb2 import CloseReferralRequest, GetReferralRequest
 from stepway.scheduling.v1.track_pb2 import DAYPART_EVENING, DAYPART_WEEKEND
 from stepway_chassis.errors import Conflict, NotFound
 from tests.calls import service_token
@@ -35,6 +35,7 @@ from tests.transfers import (
     stands,
     status_of,
 )
+from tests.waiting import until
 
 TRANSFERS = "stepway.intake.v1.TransferService"
 
@@ -185,6 +186,29 @@ async def test_a_consent_that_is_revoked_before_the_record_has_crossed_keeps_it_
     await stands(network, transfer, "withdrawn", "withdrawn")
     assert network.rows("intake", f"SELECT 1 FROM admission WHERE transfer_id = '{transfer}'") == []
     assert await status_of(network, who) != "ended"
+
+
+async def test_whoever_has_left_meanwhile_is_not_handed_over(sites_apart: Network) -> None:
+    network = sites_apart
+    who = await somebody(network, comes=DAYPART_WEEKEND)
+
+    async def waits() -> bool:
+        return await status_of(network, who) == "waitlisted"
+
+    await until(waits)
+    transfer = await offer(network, who)
+    await stands(network, transfer, "offered", "offered")
+    (admission,) = network.rows("intake", f"SELECT referral_id FROM admission WHERE id = '{who.admission}'")
+    declined = CloseReferralRequest(
+        request_id=str(uuid4()),
+        referral_id=admission["referral_id"],
+        outcome=REFERRAL_STATUS_DECLINED,
+        reason="has moved away",
+    )
+    await At(network, NORTHSIDE).call("intake", "ReferralService/CloseReferral", declined)
+    await decide(network, "Accept", transfer, LAKESIDE)
+    await stands(network, transfer, "withdrawn", "withdrawn")
+    assert network.rows("intake", f"SELECT 1 FROM admission WHERE transfer_id = '{transfer}'") == []
 
 
 @pytest.mark.parametrize(("verb", "site"), [("Decline", LAKESIDE), ("Withdraw", NORTHSIDE)])

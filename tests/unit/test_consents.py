@@ -213,6 +213,7 @@ def test_what_turns_out_to_be_signed_for_a_minor_by_whom_it_could_not_be_binds_n
     assert found(consent, about=YOUNG) is Finding.GRANTED
     assert found(consent, about=MINOR) is Finding.AUTHORITY_ENDED
     assert found(consent, about=MINOR, now=BIRTHDAY) is Finding.AUTHORITY_ENDED
+    assert revoke(consent, MINOR, at=NOON).ending is Ending.REVOKED  # the birth date may be another one again
 
 
 def test_a_general_release_and_a_guardians_word_alone_are_no_more_once_the_record_is_part_2() -> None:

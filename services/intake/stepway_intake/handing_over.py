@@ -18,6 +18,7 @@ from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import consents, transfers
 from stepway_intake.domain.admissions import Admission
+from stepway_intake.domain.admissions import Status as AdmissionStatus
 from stepway_intake.domain.consents import USE_WITHIN, Consent, Expiry, Question, recipient_word
 from stepway_intake.domain.people import Patient, label_for
 from stepway_intake.domain.referrals import Moved, Referral
@@ -140,8 +141,8 @@ def handing_over(
 
 async def confirm(tx: Tx, id: UUID) -> bool:
     """Whether the offer stands; it is withdrawn if no consent covers it any more."""
-    kept, _, referral = await lock_sent(tx, id)
-    consent, _ = await covering(tx, referral.patient, kept.other_site)
+    kept, admission, referral = await lock_sent(tx, id)
+    consent, _ = await covering(tx, admission, referral.patient, kept.other_site)
     after = transfers.confirm(kept, consent, at=tx.now)
     if after != kept:  # one that stands wakes no loop: that tries again after its pause
         await save(tx, kept, after)
@@ -196,12 +197,16 @@ async def _label(tx: Tx, transfer: Transfer) -> str:
     return (await find_patient(tx, transfer.patient_id)).label if transfer.patient_id else labels.HIGHEST
 
 
-async def covering(tx: Tx, patient: Patient, site: str) -> tuple[Consent | None, Answers]:
-    """The consent by which this patient's record may go to another site now; it cannot end until the commit."""
+async def covering(tx: Tx, admission: Admission, patient: Patient, site: str) -> tuple[Consent | None, Answers]:
+    """The consent by which this patient's record may go to another site now; it cannot end until the commit.
+
+    There is none for somebody who has left.
+    """
     recipient = recipient_word("", site)
     known = await lock_consents_for(tx, patient.id, recipient)
     answers = {
         category: consents.check(Question(patient.id, recipient, category), known, now=tx.now)
         for category in transfers.ASKED
     }
-    return transfers.consent_for(answers, patient.label), answers
+    here = admission.status is not AdmissionStatus.ENDED
+    return transfers.consent_for(answers, patient.label) if here else None, answers

@@ -275,7 +275,7 @@ def supersede(consent: Consent, subject: Subject, new: Consent) -> Consent:
 
 def _end(consent: Consent, subject: Subject, ending: Ending, at: datetime) -> Consent:
     message = "This consent has ended; list consents to see the others."
-    had_ended = consent.ended or run_out(consent, subject, now=at)
+    had_ended = consent.ended or _lapsed(consent, subject, at)
     if had_ended is Ending.REVOKED:
         raise Conflict("CONSENT_ALREADY_REVOKED", message)
     if had_ended is Ending.SUPERSEDED:
@@ -287,9 +287,16 @@ def _end(consent: Consent, subject: Subject, ending: Ending, at: datetime) -> Co
 
 def run_out(consent: Consent, subject: Subject, *, now: datetime) -> Ending:
     """How a standing consent has ended by itself by now, though no loop has come by; STANDING if it has not."""
+    lapsed = _lapsed(consent, subject, now)
+    return lapsed or (Ending.STANDING if subject.binds(consent, now) else Ending.AUTHORITY_ENDED)
+
+
+def _lapsed(consent: Consent, subject: Subject, now: datetime) -> Ending:
+    """By time alone: what else is known of the patient may change again, so that one may still be revoked for it."""
     if consent.expires_at is not None and consent.expires_at <= now:
         return Ending.EXPIRED
-    return Ending.STANDING if subject.binds(consent, now) else Ending.AUTHORITY_ENDED
+    until = subject.binds_until(consent)
+    return Ending.STANDING if until is None or now < until else Ending.AUTHORITY_ENDED
 
 
 def expire(consent: Consent, subject: Subject, *, now: datetime) -> Consent:

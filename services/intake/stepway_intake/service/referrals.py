@@ -42,7 +42,7 @@ from stepway_intake.domain.referrals import Referral, Status, pace_of
 from stepway_intake.leaving import leave
 from stepway_intake.service.imports import before
 from stepway_intake.store import referrals as store
-from stepway_intake.store.people import add_patient, find_patient, hold_patient, lock_patient, save_label
+from stepway_intake.store.people import add_patient, find_patient, hold_patient, lock_patient, raise_to_part2
 from stepway_intake.store.risk import flags_open_since
 from stepway_intake.wire import referrals as wire
 from stepway_intake.wire.imports import came
@@ -75,8 +75,8 @@ async def raise_label(tx: Tx, referral: Referral) -> Referral:
     """Something of substance use has come into the record; whatever is announced from now on says Part 2."""
     if referral.patient.label is Label.PART2:
         return referral
-    await save_label(tx, referral.patient.id, Label.PART2)
-    await outbox.append(tx, patient_label_raised(referral.patient.id, tx.now), label=Label.PART2)
+    if await raise_to_part2(tx, referral.patient.id):
+        await outbox.append(tx, patient_label_raised(referral.patient.id, tx.now), label=Label.PART2)
     return replace(referral, patient=replace(referral.patient, label=Label.PART2))
 
 

@@ -64,7 +64,7 @@ class TransferService:
         if await store.under_way(tx, admission.id):
             raise Conflict("TRANSFER_UNDER_WAY", "The patient is being handed over already.")
         patient = await find_patient(tx, admission.patient_id)
-        consent, _ = await covering(tx, patient, request.receiving_site)
+        consent, _ = await covering(tx, admission, patient, request.receiving_site)
         offered = transfers.offer(
             admission,
             consent,
@@ -142,7 +142,7 @@ class TransferService:
     async def _release(self, tx: Tx, request: ReleaseTransferRequest) -> ReleaseTransferResponse:
         transfer, admission, referral = await _told_by(tx, request)
         patient = referral.patient
-        consent, answers = await covering(tx, patient, transfer.other_site)
+        consent, answers = await covering(tx, admission, patient, transfer.other_site)
         moved = transfers.release(transfer, consent, flagged=bool(await flags_open_since(tx, [patient.id])), at=tx.now)
         await save(tx, transfer, moved)
         return wire.released(moved, transfers.crosses(moved, admission, patient, answers))

@@ -161,8 +161,10 @@ async def sharing_keys(tx: Tx, id: UUID) -> list[tuple[Patient, frozenset[KeyKin
     return [(_patient(row), frozenset(KeyKind(kind) for kind in row["kinds"])) for row in rows]
 
 
-async def save_label(tx: Tx, id: UUID, label: Label) -> None:
-    await tx.execute(update(patient).where(records.one(tx, patient, id)).values(label=label))
+async def raise_to_part2(tx: Tx, id: UUID) -> bool:
+    """Whether the label was lower."""
+    lower = update(patient).where(records.one(tx, patient, id), patient.c.label != Label.PART2)
+    return (await tx.execute(lower.values(label=Label.PART2))).rowcount > 0
 
 
 def person(stored: Mapping[str, Any]) -> Person:

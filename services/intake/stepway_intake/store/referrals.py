@@ -77,12 +77,11 @@ async def find_referral(tx: Tx, id: UUID) -> Referral:
 
 
 async def lock_referral(tx: Tx, id: UUID) -> Referral:
-    """Looks once more when there is none: a merge may have given it to another patient while this waited for it."""
-    statement = _with_patient.where(referral.c.site == tx.site.name, referral.c.id == id).with_for_update(of=referral)
-    try:
-        return await _one_referral(tx, statement)
-    except NotFound:
-        return await _one_referral(tx, statement)
+    """Read once it is held: while this waited for it, it may have become another patient's, or Part 2."""
+    await tx.execute(
+        select(referral.c.id).where(referral.c.site == tx.site.name, referral.c.id == id).with_for_update()
+    )
+    return await find_referral(tx, id)
 
 
 async def _one_referral(tx: Tx, statement: Select[Any]) -> Referral:
