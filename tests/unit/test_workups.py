@@ -187,6 +187,56 @@ def test_only_a_draft_that_leaves_a_question_about_danger_open_is_waited_for() -
     assert workups.due_at(replace(later, completed_at=NOON)) is None
 
 
+AGAIN = find("c-ssrs-screener", "since-last-contact")
+
+
+def left_alone(workup: Workup, now: datetime) -> tuple[Workup, list[Risk]]:
+    workup, flags = workups.flag_left_open(workup, flag_ids=ids(), at=now + workups.LEFT_ALONE)
+    return workup, [flag.risk for flag in flags]
+
+
+@pytest.mark.parametrize("first", [{1: 0}, {1: 1, 2: 1, 3: 1, 4: 1}])
+def test_an_instrument_begun_anew_in_another_version_is_flagged_by_itself(first: dict[int, int]) -> None:
+    workup, _ = left_alone(saved(a_workup(), C_SSRS, first)[0], NOON)
+    workup, none = saved(workup, AGAIN, {1: 0}, now=NOON + WEEKS)
+    assert (none, workups.due_at(workup)) == (None, NOON + WEEKS + workups.LEFT_ALONE)
+    assert Risk.UNANSWERED in [flag.risk for flag in completed(excused(workup)).flags if flag.assessment_id]
+    assert left_alone(workup, NOON + WEEKS)[1] == [Risk.UNANSWERED]
+
+
+def test_a_yes_to_another_version_is_flagged_though_one_to_the_first_was() -> None:
+    workup, _ = saved(a_workup(), C_SSRS, {4: 1})
+    _, flag = saved(workup, AGAIN, {4: 1})
+    assert flag is not None
+    assert flag.risk is Risk.HIGH
+
+
+@pytest.mark.parametrize(("after", "flagged"), [(timedelta(hours=47), []), (WEEKS, [Risk.UNANSWERED])])
+@pytest.mark.parametrize("first", [{1: 0}, {1: 0, 4: 1}])
+def test_what_answers_leave_open_is_flagged_again_unless_a_flag_of_the_last_two_days_was_raised(
+    first: dict[int, int], after: timedelta, flagged: list[Risk]
+) -> None:
+    workup, _ = left_alone(saved(a_workup(), C_SSRS, first)[0], NOON)
+    now = NOON + after
+    workup, none = saved(workup, C_SSRS, {1: 0}, withdrawn=[4], now=now)
+    assert (none, workups.due_at(workup)) == (None, now + workups.LEFT_ALONE if flagged else None)
+    workup, risks = left_alone(workup, now)
+    assert (risks, workups.due_at(workup)) == (flagged, None)
+
+
+def test_an_old_form_that_is_typed_in_late_leaves_nothing_open_beyond_what_was_flagged_of_it() -> None:
+    workup, _ = saved(a_workup(), C_SSRS, {4: 1}, age=WEEKS)
+    workup, _ = saved(workup, C_SSRS, {1: 0}, withdrawn=[4], age=WEEKS)
+    assert workups.due_at(workup) is None
+
+
+def test_a_question_that_was_answered_and_is_open_again_is_flagged_again() -> None:
+    workup, _ = left_alone(saved(a_workup(), PHQ_9, {1: 1})[0], NOON)
+    workup, _ = saved(workup, PHQ_9, {9: 0}, now=NOON + workups.LEFT_ALONE)
+    workup, _ = saved(workup, PHQ_9, {}, withdrawn=[9], now=NOON + workups.LEFT_ALONE)
+    assert left_alone(workup, NOON + workups.LEFT_ALONE)[1] == [Risk.UNANSWERED]
+
+
 def test_answers_of_a_paper_form_of_last_week_ask_for_a_review() -> None:
     _, flag = saved(a_workup(), PHQ_9, {9: 3}, age=timedelta(days=7))
     assert flag is not None
