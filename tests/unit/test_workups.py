@@ -17,7 +17,7 @@ from stepway_intake.domain import risk, workups
 from stepway_intake.domain.people import Label, Patient, Person
 from stepway_intake.domain.referrals import Referral, Status
 from stepway_intake.domain.risk import WITHIN, Disposition, RiskFlag, Urgency, Within
-from stepway_intake.domain.sections import Kind
+from stepway_intake.domain.sections import MAY_TELL_OF_SUBSTANCE_USE, Kind
 from stepway_intake.domain.site_rules import rules_of
 from stepway_intake.domain.workups import Excuse, PartStatus, Reason, Workup
 from stepway_intake.instruments.battery import BATTERIES
@@ -253,7 +253,8 @@ def test_answers_beyond_the_form_are_refused_and_nothing_is_kept() -> None:
     ("name", "answers", "of_substance_use"),
     [
         *(("audit", {1: 0}, True), ("dast-10", {1: 0}, True), ("bam", {1: 0}, True), ("bam", {}, False)),
-        *(("audit-c", {1: 0}, False), ("audit-c", {1: 4}, False), ("audit-c", {1: 3, 2: 0, 3: 0}, True)),
+        *(("audit-c", {1: 0}, False), ("audit-c", {1: 2}, False), ("audit-c", {1: 3, 2: 0, 3: 0}, True)),
+        *(("audit-c", {1: 4, 2: 4}, True), ("audit-c", {3: 3}, True), ("audit-c", {1: 1, 2: 1}, False)),
         *(("phq-9", dict.fromkeys(range(1, 10), 3), False), ("dast-10", {}, False)),
     ],
 )
@@ -263,11 +264,29 @@ def test_what_is_answered_about_substances_makes_a_record_one_of_substance_use(
     assert workups.is_of_substance_use(saved(a_workup(), CURRENT[name], answers)[0]) is of_substance_use
 
 
-def test_so_do_a_battery_and_an_interview_that_names_a_substance() -> None:
+def test_so_does_a_battery_for_whoever_comes_for_it() -> None:
     assert {name for name in BATTERIES if workups.is_of_substance_use(a_workup(name))} == {"dual", "substance-use"}
-    for said, of_substance_use in (({"none": True}, False), ({"substances": [{}]}, True)):
-        told = workups.save_section(a_workup(), Kind.SUBSTANCE_USE, said)
-        assert workups.is_of_substance_use(told) is of_substance_use
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "of_substance_use"),
+    [
+        (Kind.SUBSTANCE_USE, {"none": True}, False),
+        (Kind.SUBSTANCE_USE, {"none": True, "overdoses": 0, "naloxone_at_hand": "TOLD_YES"}, False),
+        (Kind.SUBSTANCE_USE, {"substances": [{}]}, True),
+        (Kind.SUBSTANCE_USE, {"none": True, "overdoses": 3}, True),
+        (Kind.SUBSTANCE_USE, {"none": True, "narrative": "sober since May"}, True),
+        (Kind.MEDICAL_EVALUATION, {"withdrawal_risk": "CLINICAL_RISK_NONE", "narrative": "well"}, False),
+        (Kind.MEDICAL_EVALUATION, {"withdrawal_risk": "CLINICAL_RISK_LOW"}, True),
+        (Kind.MEDICAL_EVALUATION, {"medical_instability": "CLINICAL_RISK_HIGH"}, False),
+        (Kind.PSYCHOSOCIAL, {"narrative": "moved here"}, False),
+    ],
+)
+def test_so_do_an_interview_that_tells_of_it_and_a_withdrawal_that_an_examiner_expects(
+    kind: Kind, form: dict[str, Any], of_substance_use: bool
+) -> None:
+    assert workups.is_of_substance_use(workups.save_section(a_workup(), kind, form)) is of_substance_use
+    assert not of_substance_use or kind in MAY_TELL_OF_SUBSTANCE_USE
 
 
 # The site's own rules

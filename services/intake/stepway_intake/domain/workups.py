@@ -10,7 +10,7 @@ from stepway_chassis.errors import Conflict, InvalidInput
 from stepway_intake.domain.assessments import Assessment, check_answered_at, scored
 from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.risk import HISTORICAL, WITHIN, RiskFlag, Urgency, Within, flag_of
-from stepway_intake.domain.sections import Form, Kind
+from stepway_intake.domain.sections import Form, Kind, tell_of_substance_use
 from stepway_intake.instruments.battery import BATTERIES
 from stepway_intake.instruments.catalogue import CURRENT, find
 from stepway_intake.instruments.definition import Definition, Risk
@@ -187,8 +187,8 @@ def complete(
 def is_of_substance_use(workup: Workup) -> bool:
     """By its battery, or by what was answered or told; the record is Part 2 from then on (42 CFR 2.11)."""
     answered = ((find(name, draft.version), draft.answers) for name, draft in workup.drafts.items())
-    told = workup.sections.get(Kind.SUBSTANCE_USE, {}).get("substances")
-    return workup.battery in SUBSTANCE_USE or bool(told) or any(speaks_of_substance_use(*each) for each in answered)
+    told = tell_of_substance_use(workup.sections)
+    return workup.battery in SUBSTANCE_USE or told or any(speaks_of_substance_use(*each) for each in answered)
 
 
 def due_at(workup: Workup) -> datetime | None:
