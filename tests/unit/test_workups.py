@@ -17,7 +17,7 @@ from stepway_intake.domain import risk, workups
 from stepway_intake.domain.people import Label, Patient, Person
 from stepway_intake.domain.referrals import Referral, Status
 from stepway_intake.domain.risk import WITHIN, Disposition, RiskFlag, Urgency, Within
-from stepway_intake.domain.sections import Kind
+from stepway_intake.domain.sections import MAY_TELL_OF_SUBSTANCE_USE, Kind
 from stepway_intake.domain.site_rules import rules_of
 from stepway_intake.domain.workups import Excuse, PartStatus, Reason, Workup
 from stepway_intake.instruments.battery import BATTERIES
@@ -187,6 +187,56 @@ def test_only_a_draft_that_leaves_a_question_about_danger_open_is_waited_for() -
     assert workups.due_at(replace(later, completed_at=NOON)) is None
 
 
+AGAIN = find("c-ssrs-screener", "since-last-contact")
+
+
+def left_alone(workup: Workup, now: datetime) -> tuple[Workup, list[Risk]]:
+    workup, flags = workups.flag_left_open(workup, flag_ids=ids(), at=now + workups.LEFT_ALONE)
+    return workup, [flag.risk for flag in flags]
+
+
+@pytest.mark.parametrize("first", [{1: 0}, {1: 1, 2: 1, 3: 1, 4: 1}])
+def test_an_instrument_begun_anew_in_another_version_is_flagged_by_itself(first: dict[int, int]) -> None:
+    workup, _ = left_alone(saved(a_workup(), C_SSRS, first)[0], NOON)
+    workup, none = saved(workup, AGAIN, {1: 0}, now=NOON + WEEKS)
+    assert (none, workups.due_at(workup)) == (None, NOON + WEEKS + workups.LEFT_ALONE)
+    assert Risk.UNANSWERED in [flag.risk for flag in completed(excused(workup)).flags if flag.assessment_id]
+    assert left_alone(workup, NOON + WEEKS)[1] == [Risk.UNANSWERED]
+
+
+def test_a_yes_to_another_version_is_flagged_though_one_to_the_first_was() -> None:
+    workup, _ = saved(a_workup(), C_SSRS, {4: 1})
+    _, flag = saved(workup, AGAIN, {4: 1})
+    assert flag is not None
+    assert flag.risk is Risk.HIGH
+
+
+@pytest.mark.parametrize(("after", "flagged"), [(timedelta(hours=47), []), (WEEKS, [Risk.UNANSWERED])])
+@pytest.mark.parametrize("first", [{1: 0}, {1: 0, 4: 1}])
+def test_what_answers_leave_open_is_flagged_again_unless_a_flag_of_the_last_two_days_was_raised(
+    first: dict[int, int], after: timedelta, flagged: list[Risk]
+) -> None:
+    workup, _ = left_alone(saved(a_workup(), C_SSRS, first)[0], NOON)
+    now = NOON + after
+    workup, none = saved(workup, C_SSRS, {1: 0}, withdrawn=[4], now=now)
+    assert (none, workups.due_at(workup)) == (None, now + workups.LEFT_ALONE if flagged else None)
+    workup, risks = left_alone(workup, now)
+    assert (risks, workups.due_at(workup)) == (flagged, None)
+
+
+def test_an_old_form_that_is_typed_in_late_leaves_nothing_open_beyond_what_was_flagged_of_it() -> None:
+    workup, _ = saved(a_workup(), C_SSRS, {4: 1}, age=WEEKS)
+    workup, _ = saved(workup, C_SSRS, {1: 0}, withdrawn=[4], age=WEEKS)
+    assert workups.due_at(workup) is None
+
+
+def test_a_question_that_was_answered_and_is_open_again_is_flagged_again() -> None:
+    workup, _ = left_alone(saved(a_workup(), PHQ_9, {1: 1})[0], NOON)
+    workup, _ = saved(workup, PHQ_9, {9: 0}, now=NOON + workups.LEFT_ALONE)
+    workup, _ = saved(workup, PHQ_9, {}, withdrawn=[9], now=NOON + workups.LEFT_ALONE)
+    assert left_alone(workup, NOON + workups.LEFT_ALONE)[1] == [Risk.UNANSWERED]
+
+
 def test_answers_of_a_paper_form_of_last_week_ask_for_a_review() -> None:
     _, flag = saved(a_workup(), PHQ_9, {9: 3}, age=timedelta(days=7))
     assert flag is not None
@@ -203,7 +253,8 @@ def test_answers_beyond_the_form_are_refused_and_nothing_is_kept() -> None:
     ("name", "answers", "of_substance_use"),
     [
         *(("audit", {1: 0}, True), ("dast-10", {1: 0}, True), ("bam", {1: 0}, True), ("bam", {}, False)),
-        *(("audit-c", {1: 0}, False), ("audit-c", {1: 4}, False), ("audit-c", {1: 3, 2: 0, 3: 0}, True)),
+        *(("audit-c", {1: 0}, False), ("audit-c", {1: 2}, False), ("audit-c", {1: 3, 2: 0, 3: 0}, True)),
+        *(("audit-c", {1: 4, 2: 4}, True), ("audit-c", {3: 3}, True), ("audit-c", {1: 1, 2: 1}, False)),
         *(("phq-9", dict.fromkeys(range(1, 10), 3), False), ("dast-10", {}, False)),
     ],
 )
@@ -213,11 +264,29 @@ def test_what_is_answered_about_substances_makes_a_record_one_of_substance_use(
     assert workups.is_of_substance_use(saved(a_workup(), CURRENT[name], answers)[0]) is of_substance_use
 
 
-def test_so_do_a_battery_and_an_interview_that_names_a_substance() -> None:
+def test_so_does_a_battery_for_whoever_comes_for_it() -> None:
     assert {name for name in BATTERIES if workups.is_of_substance_use(a_workup(name))} == {"dual", "substance-use"}
-    for said, of_substance_use in (({"none": True}, False), ({"substances": [{}]}, True)):
-        told = workups.save_section(a_workup(), Kind.SUBSTANCE_USE, said)
-        assert workups.is_of_substance_use(told) is of_substance_use
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "of_substance_use"),
+    [
+        (Kind.SUBSTANCE_USE, {"none": True}, False),
+        (Kind.SUBSTANCE_USE, {"none": True, "overdoses": 0, "naloxone_at_hand": "TOLD_YES"}, False),
+        (Kind.SUBSTANCE_USE, {"substances": [{}]}, True),
+        (Kind.SUBSTANCE_USE, {"none": True, "overdoses": 3}, True),
+        (Kind.SUBSTANCE_USE, {"none": True, "narrative": "sober since May"}, True),
+        (Kind.MEDICAL_EVALUATION, {"withdrawal_risk": "CLINICAL_RISK_NONE", "narrative": "well"}, False),
+        (Kind.MEDICAL_EVALUATION, {"withdrawal_risk": "CLINICAL_RISK_LOW"}, True),
+        (Kind.MEDICAL_EVALUATION, {"medical_instability": "CLINICAL_RISK_HIGH"}, False),
+        (Kind.PSYCHOSOCIAL, {"narrative": "moved here"}, False),
+    ],
+)
+def test_so_do_an_interview_that_tells_of_it_and_a_withdrawal_that_an_examiner_expects(
+    kind: Kind, form: dict[str, Any], of_substance_use: bool
+) -> None:
+    assert workups.is_of_substance_use(workups.save_section(a_workup(), kind, form)) is of_substance_use
+    assert not of_substance_use or kind in MAY_TELL_OF_SUBSTANCE_USE
 
 
 # The site's own rules

@@ -34,6 +34,7 @@ _SAYS_NONE = {
     Kind.MEDICAL: (("no_conditions", "conditions"), ("no_allergies", "allergies")),
 }
 """Where a form asks for a plain none, so that an empty list is never taken for one."""
+MAY_TELL_OF_SUBSTANCE_USE = frozenset({Kind.SUBSTANCE_USE, Kind.MEDICAL_EVALUATION})
 
 
 def check(kind: Kind, form: Form, *, today: date) -> Form:
@@ -49,6 +50,13 @@ def check(kind: Kind, form: Form, *, today: date) -> Form:
     for none, some in _SAYS_NONE.get(kind, ()):
         _check_none(f"{at}.{some}", said=bool(form.get(none)), some=bool(form.get(some)))
     return form
+
+
+def tell_of_substance_use(sections: Mapping[str, Form]) -> bool:
+    """Whether an interview tells of it, beside a plain none too, or an examiner expects any withdrawal."""
+    interview, evaluation = sections.get(Kind.SUBSTANCE_USE, {}), sections.get(Kind.MEDICAL_EVALUATION, {})
+    told = any(interview.get(each) for each in ("substances", "overdoses", "narrative"))
+    return told or evaluation.get("withdrawal_risk", "CLINICAL_RISK_NONE") != "CLINICAL_RISK_NONE"
 
 
 def _forms(path: str, form: Form) -> Iterator[tuple[str, Form]]:

@@ -10,7 +10,7 @@ from stepway_chassis.errors import Conflict, InvalidInput
 from stepway_intake.domain.assessments import Assessment, check_answered_at, scored
 from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.risk import HISTORICAL, WITHIN, RiskFlag, Urgency, Within, flag_of
-from stepway_intake.domain.sections import Form, Kind
+from stepway_intake.domain.sections import Form, Kind, tell_of_substance_use
 from stepway_intake.instruments.battery import BATTERIES
 from stepway_intake.instruments.catalogue import CURRENT, find
 from stepway_intake.instruments.definition import Definition, Risk
@@ -48,7 +48,7 @@ class Draft:
     """Answers to one instrument that are not scored yet.
 
     `flagged` is what the last flag was raised for, by answers given at `flagged_at`; `left_open_at` is when it was
-    flagged that a question about danger is open.
+    flagged that a question about danger is open, until none is or answers are saved more than 48 h later.
     """
 
     assessment_id: UUID
@@ -138,6 +138,8 @@ def save_answers(
         danger = Risk.NONE
     flag = flag_of(danger, _flag(workup, draft.assessment_id, flag_id, now), age=now - answered_at, within=within)
     draft = replace(draft, answers=kept, answered_at=answered_at, saved_at=now)
+    if draft.left_open_at and (now - draft.left_open_at > HISTORICAL or not _leaves_open(definition, kept)):
+        draft = replace(draft, left_open_at=None)
     if flag:
         draft = replace(draft, flagged=danger, flagged_at=answered_at)
     return replace(workup, drafts={**workup.drafts, definition.name: draft}), flag
@@ -185,8 +187,8 @@ def complete(
 def is_of_substance_use(workup: Workup) -> bool:
     """By its battery, or by what was answered or told; the record is Part 2 from then on (42 CFR 2.11)."""
     answered = ((find(name, draft.version), draft.answers) for name, draft in workup.drafts.items())
-    told = workup.sections.get(Kind.SUBSTANCE_USE, {}).get("substances")
-    return workup.battery in SUBSTANCE_USE or bool(told) or any(speaks_of_substance_use(*each) for each in answered)
+    told = tell_of_substance_use(workup.sections)
+    return workup.battery in SUBSTANCE_USE or told or any(speaks_of_substance_use(*each) for each in answered)
 
 
 def due_at(workup: Workup) -> datetime | None:
@@ -200,7 +202,7 @@ def due_at(workup: Workup) -> datetime | None:
 def flag_left_open(
     workup: Workup, *, flag_ids: Iterator[UUID], at: datetime, within: Mapping[Risk, Within] = WITHIN
 ) -> tuple[Workup, Sequence[RiskFlag]]:
-    """Flag the open questions about danger of each draft that was left alone, once; a workup may never be completed."""
+    """Flag what each draft that was left alone leaves open about danger; a workup may never be completed."""
     if workup.completed_at is not None:
         return workup, []
     left = {name: draft for name, draft in workup.drafts.items() if draft.saved_at + LEFT_ALONE <= at}
@@ -240,16 +242,20 @@ def _said_anew(draft: Draft, answered_at: datetime, now: datetime) -> bool:
 
 
 def _draft(workup: Workup, definition: Definition, assessment_id: UUID, answered_at: datetime, now: datetime) -> Draft:
-    """What is there of this instrument; answers to another version of it are not answers to this one."""
+    """What is there of this instrument; neither answers to another version of it nor their flags are of this one."""
     begun = workup.drafts.get(definition.name)
-    if begun is None:
-        return Draft(assessment_id, definition.version, {}, answered_at, saved_at=now)
-    return begun if begun.version == definition.version else replace(begun, version=definition.version, answers={})
+    if begun and begun.version == definition.version:
+        return begun
+    return Draft(begun.assessment_id if begun else assessment_id, definition.version, {}, answered_at, saved_at=now)
+
+
+def _leaves_open(definition: Definition, answers: Mapping[int, int]) -> bool:
+    return risk_of(definition, answers) is Risk.UNANSWERED
 
 
 def _instrument_status(workup: Workup, name: str) -> PartStatus:
     answers, definition = _answers(workup, name), definition_of(workup, name)
-    if answers and not unanswered(definition, answers) and risk_of(definition, answers) is not Risk.UNANSWERED:
+    if answers and not unanswered(definition, answers) and not _leaves_open(definition, answers):
         return PartStatus.DONE
     if name in workup.excuses:
         return PartStatus.EXCUSED
@@ -283,8 +289,10 @@ def _left_open(
 
 def _unflagged(name: str, draft: Draft) -> Risk:
     danger = risk_of(find(name, draft.version), draft.answers) if draft.answers else Risk.NONE
-    known = draft.flagged.rank if draft.left_open_at is None else max(draft.flagged.rank, Risk.UNANSWERED.rank)
-    return danger if danger.rank > known else Risk.NONE
+    if danger is Risk.UNANSWERED and draft.left_open_at:
+        return Risk.NONE
+    anew = danger is Risk.UNANSWERED and _said_anew(draft, draft.answered_at, draft.saved_at)
+    return danger if anew or danger.rank > draft.flagged.rank else Risk.NONE
 
 
 def _never_asked(workup: Workup, flag_id: UUID, at: datetime, within: Mapping[Risk, Within]) -> RiskFlag | None:

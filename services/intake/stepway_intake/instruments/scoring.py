@@ -69,8 +69,13 @@ def said_of_danger(definition: Definition, answers: Mapping[int, int]) -> Risk:
 
 
 def speaks_of_substance_use(definition: Definition, answers: Mapping[int, int]) -> bool:
-    """Whether these answers, or that they were asked for, make a record one of substance use (42 CFR 2.11)."""
-    return bool(answers) and bool(holds(definition.substance_use, _facts(definition, answers, Sex.UNKNOWN)))
+    """Whether these answers, or that they were asked for, make a record one of substance use (42 CFR 2.11).
+
+    A scale is judged by what is answered of it: the rest can only add to that.
+    """
+    filled = _filled(definition, answers)
+    sums = {scale.name: sum(_values(definition, scale, filled)) for scale in definition.scales}
+    return bool(answers) and bool(holds(definition.substance_use, Facts(filled, sums, Sex.UNKNOWN)))
 
 
 def unanswered(definition: Definition, answers: Mapping[int, int]) -> frozenset[int]:

@@ -101,7 +101,7 @@ class WorkupService:
 
     async def _save_section(self, tx: Tx, request: SaveWorkupSectionRequest) -> SaveWorkupSectionResponse:
         kind, form = wire.section(request.section)
-        may_raise = kind is sections.Kind.SUBSTANCE_USE
+        may_raise = kind in sections.MAY_TELL_OF_SUBSTANCE_USE
         workup, referral = await left_open.lock(tx, UUID(request.workup_id), may_raise=may_raise)
         workup = workups.save_section(workup, kind, sections.check(kind, form, today=_today(tx)))
         await left_open.keep(tx, workup, referral)
@@ -126,7 +126,7 @@ class WorkupService:
         completed = workups.complete(
             workup, referral, flag_ids=_ids(tx.now), by=tx.caller.subject, at=tx.now, within=within
         )
-        await left_open.keep(tx, completed.workup, referral)
+        referral = await left_open.keep(tx, completed.workup, referral)
         await keep(tx, referral, referrals.complete_assessment(referral))
         events: list[Message] = [wire.workup_completed(completed.workup)]
         for assessment in completed.assessments:
