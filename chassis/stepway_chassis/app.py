@@ -25,7 +25,7 @@ from stepway_chassis.logs import log
 from stepway_chassis.loops import Loop, Rounds, Tasks
 from stepway_chassis.metrics import Metrics
 from stepway_chassis.pacing import Pacing
-from stepway_chassis.relay import Relay, committed
+from stepway_chassis.relay import Relay, commits
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.rpc.server import Gate, Server
 from stepway_chassis.sealing import Sealer
@@ -151,7 +151,7 @@ class Service:
         self.counting = Counting(self.database, gauges, seconds=settings.counts_seconds)
         self.sites = Sites(self.database, settings.cell, settings.sites_seconds, self._sites_changed)
         self.broker.hear(f"$KV.{SITES}.{self.app.name}.>", self.sites.nudge)
-        self.broker.hear(committed(self.app.name), self.relay.nudge)
+        self.broker.hear(commits(self.app.name), self.relay.nudge)
 
     def _start_tasks(self) -> None:
         self._relaying = self._tasks.start("relay", self.relay.run)

@@ -82,8 +82,8 @@ _LIVE_RELAYS = """
        AND classid = $1 AND objid = $2"""
 
 
-def committed(service: str) -> str:
-    """What the relays of a service tell each other when there is something to look for."""
+def commits(service: str) -> str:
+    """The subject under which the relays of a service tell each other that there is something to look for."""
     return f"committed.{service}"
 
 
@@ -124,7 +124,7 @@ class Relay:
         self._broker = broker
         self._telemetry = telemetry
         self._now = now
-        self._committed_subject = committed(service)
+        self._commits = commits(service)
         self._poll_seconds = poll_seconds
         self._publish_seconds = publish_seconds
         self._committed = False
@@ -171,9 +171,9 @@ class Relay:
                 await self._rest(session, pause)
 
     async def _pass_on(self, session: "_Session") -> None:
-        committed, self._committed = self._committed, False
-        if committed and len(session.shards) < SHARDS:
-            await self._broker.tell(self._committed_subject)
+        told, self._committed = self._committed, False
+        if told and len(session.shards) < SHARDS:
+            await self._broker.tell(self._commits)
 
     async def _rest(self, session: "_Session", seconds: float) -> None:
         """Wait for a nudge, at most `seconds`, and keep the session alive and its share fair meanwhile."""

@@ -1,11 +1,8 @@
 """Workups and flags as they may and may not go, by a site's own rules too: each rule, and every way through them."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import settings
@@ -14,64 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from stepway_chassis.errors import Conflict, InvalidInput
 from stepway_intake.domain import risk, workups
-from stepway_intake.domain.people import Label, Patient, Person
-from stepway_intake.domain.referrals import Referral, Status
 from stepway_intake.domain.risk import WITHIN, Disposition, RiskFlag, Urgency, Within
 from stepway_intake.domain.sections import MAY_TELL_OF_SUBSTANCE_USE, Kind
 from stepway_intake.domain.site_rules import rules_of
-from stepway_intake.domain.workups import Excuse, PartStatus, Reason, Workup
+from stepway_intake.domain.workups import PartStatus, Workup
 from stepway_intake.instruments.battery import BATTERIES
 from stepway_intake.instruments.catalogue import CURRENT, find
-from stepway_intake.instruments.definition import Definition, Risk
-
-NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-REFERRAL, PATIENT, WORKUP, FLAG, ASSESSMENT = (UUID(int=number) for number in range(1, 6))
-PHQ_9, GAD_7, C_SSRS = (CURRENT[name] for name in ("phq-9", "gad-7", "c-ssrs-screener"))
-BECAUSE = Excuse(Reason.DECLINED, "not today", "staff-1", NOON)
-
-
-def a_referral() -> Referral:
-    person = Person("Quillan", "Vexmoor", "1990-04-01", "ADMINISTRATIVE_GENDER_FEMALE", (), "")
-    return Referral(REFERRAL, Patient(PATIENT, person, Label.PART2), Status.SCREENING, (), "wants help", NOON)
-
-
-def a_workup(battery: str = "adult-mental-health", **changes: Any) -> Workup:
-    begun = workups.start(a_referral(), battery, id=WORKUP, open_already=False, by="staff-1", at=NOON)
-    return replace(begun, **changes)
-
-
-def saved(
-    workup: Workup,
-    definition: Definition,
-    answers: dict[int, int],
-    *,
-    age: timedelta = timedelta(0),
-    now: datetime = NOON,
-    **how: Any,
-) -> tuple[Workup, RiskFlag | None]:
-    return workups.save_answers(
-        workup, definition, answers, assessment_id=ASSESSMENT, flag_id=FLAG, answered_at=now - age, now=now, **how
-    )
-
-
-def ids() -> Iterator[UUID]:
-    return (UUID(int=number) for number in count(100))
-
-
-def completed(workup: Workup) -> workups.Completed:
-    return workups.complete(workup, a_referral(), flag_ids=ids(), by="staff-1", at=NOON)
-
-
-def excused(workup: Workup, *but: str) -> Workup:
-    """Every required part that is not done, except some."""
-    for part in workups.parts(workup):
-        if part.required and part.name not in but and part.status is not PartStatus.DONE:
-            workup = workups.excuse(workup, part.name, BECAUSE)
-    return workup
-
-
-def status(workup: Workup, name: str) -> PartStatus:
-    return next(part.status for part in workups.parts(workup) if part.name == name)
+from stepway_intake.instruments.definition import Risk
+from tests.drafts import BECAUSE, FLAG, GAD_7, NOON, PATIENT, REFERRAL, a_workup, completed, excused, ids, saved, status
 
 
 @pytest.mark.parametrize("battery", sorted(BATTERIES))
@@ -111,136 +58,6 @@ def test_an_excused_part_that_is_done_after_all_is_done() -> None:
 def test_something_that_is_no_part_of_a_battery_cannot_be_excused_from_it() -> None:
     with pytest.raises(InvalidInput, match="WORKUP_PART_UNKNOWN"):
         workups.excuse(a_workup("adolescent"), "mdq", BECAUSE)
-
-
-def test_what_was_flagged_when_it_was_saved_is_not_flagged_again_at_the_end() -> None:
-    workup, flag = saved(a_workup(), PHQ_9, {9: 1})
-    assert flag is not None
-    whole, again = saved(workup, PHQ_9, dict.fromkeys(range(1, 9), 1))
-    c_ssrs, none = saved(whole, C_SSRS, {1: 0, 2: 0, 6: 0})
-    assert (again, none) == (None, None)
-    assert completed(excused(c_ssrs)).flags == []
-
-
-def test_a_yes_that_is_taken_back_leaves_the_flag_and_raises_no_other() -> None:
-    workup, _ = saved(a_workup(), PHQ_9, {1: 0, 9: 1})
-    workup, _ = saved(workup, C_SSRS, {1: 0, 2: 0, 6: 0})
-    workup, flag = saved(workup, PHQ_9, {}, withdrawn=[9])
-    assert (flag, workup.drafts["phq-9"].flagged) == (None, Risk.PRESENT)
-    assert completed(excused(workup)).flags == []
-
-
-WEEKS = timedelta(weeks=3)
-
-
-@pytest.mark.parametrize(
-    ("first", "age", "again", "urgency"),
-    [
-        ({9: 2}, timedelta(days=5), {9: 3}, Urgency.PAGE),
-        ({9: 2}, timedelta(days=5), {9: 1}, Urgency.PAGE),
-        ({9: 2}, timedelta(days=5), {1: 3}, None),
-        ({9: 2}, timedelta(hours=47), {9: 3}, None),
-        ({9: 2}, timedelta(hours=47), {9: 0}, None),
-    ],
-)
-def test_a_yes_of_now_pages_unless_one_of_the_last_two_days_has(
-    first: dict[int, int], age: timedelta, again: dict[int, int], urgency: Urgency | None
-) -> None:
-    workup, _ = saved(a_workup(), PHQ_9, first, age=age)
-    workup, flag = saved(workup, PHQ_9, again)
-    assert (flag.urgency if flag else None) == urgency
-    workup, _ = saved(workup, C_SSRS, {1: 0, 2: 0, 6: 0})
-    assert completed(excused(workup)).flags == []
-
-
-def test_a_yes_that_is_said_again_weeks_later_is_flagged_again() -> None:
-    workup, _ = saved(a_workup(), C_SSRS, {1: 1, 2: 1, 3: 1, 4: 1, 5: 0, 6: 0})
-    workup, lower = saved(workup, C_SSRS, {3: 1, 4: 0}, now=NOON + WEEKS)
-    workup, higher = saved(workup, C_SSRS, {4: 1}, now=NOON + WEEKS)
-    workup, same = saved(workup, C_SSRS, {5: 1}, now=NOON + WEEKS)
-    assert [flag and flag.risk for flag in (lower, higher, same)] == [Risk.MODERATE, Risk.HIGH, None]
-    _, old = saved(workup, C_SSRS, {4: 1}, age=WEEKS, now=NOON + 2 * WEEKS)
-    assert old is None  # it is the form of before that was typed in once more
-
-
-def test_low_danger_is_flagged_though_questions_are_open_and_these_when_nobody_comes_back() -> None:
-    workup, low = saved(a_workup(), C_SSRS, {1: 1, 2: 1})
-    assert low is not None
-    assert low.risk is Risk.LOW
-    late = NOON + workups.LEFT_ALONE
-    assert workups.due_at(workup) == late
-    assert workups.flag_left_open(workup, flag_ids=ids(), at=late - timedelta(seconds=1)) == (workup, [])
-    workup, flags = workups.flag_left_open(workup, flag_ids=ids(), at=late)
-    assert [(flag.risk, flag.urgency) for flag in flags] == [(Risk.UNANSWERED, Urgency.REVIEW)]
-    workup, again = saved(workup, C_SSRS, {2: 1}, now=late)
-    assert (again, workups.due_at(workup)) == (None, None)
-    assert [flag.assessment_id for flag in completed(excused(workup)).flags] == [None]  # the PHQ-9 was never begun
-
-
-def test_only_a_draft_that_leaves_a_question_about_danger_open_is_waited_for() -> None:
-    workup, _ = saved(a_workup(), GAD_7, {1: 1})
-    assert workups.due_at(workup) is None
-    workup, _ = saved(workup, PHQ_9, {1: 1})
-    later, _ = saved(workup, PHQ_9, {2: 1}, now=NOON + timedelta(hours=1))
-    assert workups.due_at(later) == NOON + timedelta(hours=1) + workups.LEFT_ALONE
-    assert workups.due_at(saved(later, PHQ_9, {9: 0})[0]) is None
-    assert workups.due_at(replace(later, completed_at=NOON)) is None
-
-
-AGAIN = find("c-ssrs-screener", "since-last-contact")
-
-
-def left_alone(workup: Workup, now: datetime) -> tuple[Workup, list[Risk]]:
-    workup, flags = workups.flag_left_open(workup, flag_ids=ids(), at=now + workups.LEFT_ALONE)
-    return workup, [flag.risk for flag in flags]
-
-
-@pytest.mark.parametrize("first", [{1: 0}, {1: 1, 2: 1, 3: 1, 4: 1}])
-def test_an_instrument_begun_anew_in_another_version_is_flagged_by_itself(first: dict[int, int]) -> None:
-    workup, _ = left_alone(saved(a_workup(), C_SSRS, first)[0], NOON)
-    workup, none = saved(workup, AGAIN, {1: 0}, now=NOON + WEEKS)
-    assert (none, workups.due_at(workup)) == (None, NOON + WEEKS + workups.LEFT_ALONE)
-    assert Risk.UNANSWERED in [flag.risk for flag in completed(excused(workup)).flags if flag.assessment_id]
-    assert left_alone(workup, NOON + WEEKS)[1] == [Risk.UNANSWERED]
-
-
-def test_a_yes_to_another_version_is_flagged_though_one_to_the_first_was() -> None:
-    workup, _ = saved(a_workup(), C_SSRS, {4: 1})
-    _, flag = saved(workup, AGAIN, {4: 1})
-    assert flag is not None
-    assert flag.risk is Risk.HIGH
-
-
-@pytest.mark.parametrize(("after", "flagged"), [(timedelta(hours=47), []), (WEEKS, [Risk.UNANSWERED])])
-@pytest.mark.parametrize("first", [{1: 0}, {1: 0, 4: 1}])
-def test_what_answers_leave_open_is_flagged_again_unless_a_flag_of_the_last_two_days_was_raised(
-    first: dict[int, int], after: timedelta, flagged: list[Risk]
-) -> None:
-    workup, _ = left_alone(saved(a_workup(), C_SSRS, first)[0], NOON)
-    now = NOON + after
-    workup, none = saved(workup, C_SSRS, {1: 0}, withdrawn=[4], now=now)
-    assert (none, workups.due_at(workup)) == (None, now + workups.LEFT_ALONE if flagged else None)
-    workup, risks = left_alone(workup, now)
-    assert (risks, workups.due_at(workup)) == (flagged, None)
-
-
-def test_an_old_form_that_is_typed_in_late_leaves_nothing_open_beyond_what_was_flagged_of_it() -> None:
-    workup, _ = saved(a_workup(), C_SSRS, {4: 1}, age=WEEKS)
-    workup, _ = saved(workup, C_SSRS, {1: 0}, withdrawn=[4], age=WEEKS)
-    assert workups.due_at(workup) is None
-
-
-def test_a_question_that_was_answered_and_is_open_again_is_flagged_again() -> None:
-    workup, _ = left_alone(saved(a_workup(), PHQ_9, {1: 1})[0], NOON)
-    workup, _ = saved(workup, PHQ_9, {9: 0}, now=NOON + workups.LEFT_ALONE)
-    workup, _ = saved(workup, PHQ_9, {}, withdrawn=[9], now=NOON + workups.LEFT_ALONE)
-    assert left_alone(workup, NOON + workups.LEFT_ALONE)[1] == [Risk.UNANSWERED]
-
-
-def test_answers_of_a_paper_form_of_last_week_ask_for_a_review() -> None:
-    _, flag = saved(a_workup(), PHQ_9, {9: 3}, age=timedelta(days=7))
-    assert flag is not None
-    assert (flag.urgency, flag.due_at) == (Urgency.REVIEW, NOON + risk.HISTORICAL_WITHIN.taken)
 
 
 def test_answers_beyond_the_form_are_refused_and_nothing_is_kept() -> None:

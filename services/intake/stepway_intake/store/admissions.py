@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Column, RowMapping, Text, Uuid, select
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import JSONB
 
 from stepway_chassis import records
 from stepway_chassis.errors import NotFound
@@ -44,8 +44,7 @@ admission = records.records(
 
 
 async def add_admission(tx: Tx, made: Admission) -> None:
-    values = {each.name: getattr(made, each.name) for each in fields(made)}
-    await tx.execute(insert(admission), {"site": tx.site.name, **values, "course": asdict(made.course)})
+    await records.add(tx, admission, made, course=asdict(made.course))
 
 
 async def find_admission(tx: Tx, id: UUID) -> Admission:

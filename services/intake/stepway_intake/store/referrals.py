@@ -73,22 +73,16 @@ async def add_referral(tx: Tx, received: Referral) -> None:
 
 async def find_referral(tx: Tx, id: UUID) -> Referral:
     """Raises NotFound (REFERRAL_NOT_FOUND), also for one outside the caller's reach."""
-    return await _one_referral(tx, _with_patient.where(referral.c.site == tx.site.name, referral.c.id == id))
+    row = (await tx.execute(_with_patient.where(records.one(tx, referral, id)))).mappings().first()
+    if row is None or not tx.reaches(row["patient_id"]):
+        raise NotFound("REFERRAL_NOT_FOUND", "There is no such referral at this site.", field="referral_id")
+    return _referral(row)
 
 
 async def lock_referral(tx: Tx, id: UUID) -> Referral:
     """Read once it is held: while this waited for it, it may have become another patient's, or Part 2."""
-    await tx.execute(
-        select(referral.c.id).where(referral.c.site == tx.site.name, referral.c.id == id).with_for_update()
-    )
+    await records.lock(tx, referral, id)
     return await find_referral(tx, id)
-
-
-async def _one_referral(tx: Tx, statement: Select[Any]) -> Referral:
-    row = (await tx.execute(statement)).mappings().first()
-    if row is None or not tx.reaches(row["patient_id"]):
-        raise NotFound("REFERRAL_NOT_FOUND", "There is no such referral at this site.", field="referral_id")
-    return _referral(row)
 
 
 async def referrals(tx: Tx, page: Page) -> Sequence[Referral]:
