@@ -104,7 +104,8 @@ def now() -> datetime:
 
 @contextmanager
 def floor(stand: Stand) -> Iterator[Pipeline]:
-    """Bare gRPC, one transaction, a naive relay, JetStream, a pull, an inbox row."""
+    """Bare gRPC, one transaction, a naive relay, JetStream, a pull, an inbox row; nothing is left of a part before."""
+    stand.sql(places.DATABASE, "TRUNCATE outbox, inbox")
     port = stand.platform.folder.port("floor")
     with (
         floor_consumer(stand) as consumer,
