@@ -1,12 +1,12 @@
 """The tables of patients and what they are found by: who they are, and how somebody is stored wherever one is."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, RowMapping, Table, Text, Uuid, and_, delete, func, select, update
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import Column, RowMapping, Table, Text, Uuid, and_, bindparam, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from stepway_chassis import merges, records
 from stepway_chassis.errors import NotFound
@@ -35,17 +35,27 @@ person_key = Table(
     Column("patient_id", Uuid, primary_key=True),
 )
 
+# One text for however many keys, so that it is prepared once.
+_FOUND_BY = """
+    INSERT INTO person_key (site, patient_id, kind, value)
+    SELECT CAST(:site AS text), CAST(:id AS uuid), kind, value
+      FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])) AS key (kind, value)"""
+_ADD = text(f"""
+    WITH known AS (INSERT INTO patient (site, id, person, label, created_at)
+                   VALUES (:site, :id, :person, :label, :created_at))
+    {_FOUND_BY}""").bindparams(bindparam("person", type_=JSONB))  # noqa: S608
+_KEEP_KEYS = text(f"{_FOUND_BY} ON CONFLICT DO NOTHING")
+
 
 async def add_patient(tx: Tx, new: Patient) -> None:
     """The patient, and what they are found by, in one statement."""
-    values = {"id": new.id, "person": asdict(new.person), "label": new.label, "created_at": tx.now}
-    row = insert(patient).values(site=tx.site.name, **values)
-    keys = [_stored(tx, key, new.id) for key in keys_of(new.person)]
-    await tx.execute(insert(person_key).values(keys).add_cte(row.cte("known")) if keys else row)
+    values = {"person": asdict(new.person), "label": new.label, "created_at": tx.now}
+    await tx.execute(_ADD, {**_found_by(tx, keys_of(new.person), new.id), **values})
 
 
-def _stored(tx: Tx, key: Key, patient_id: UUID) -> dict[str, Any]:
-    return {"site": tx.site.name, "kind": key.kind, "value": key.value, "patient_id": patient_id}
+def _found_by(tx: Tx, keys: Collection[Key], id: UUID) -> dict[str, Any]:
+    kinds, values = [key.kind for key in keys], [key.value for key in keys]
+    return {"site": tx.site.name, "id": id, "kinds": kinds, "values": values}
 
 
 async def find_patient(tx: Tx, id: UUID) -> Patient:
@@ -132,9 +142,7 @@ async def _move_keys(tx: Tx, gone: UUID, kept: Patient) -> None:
     theirs = delete(person_key).where(person_key.c.site == tx.site.name, person_key.c.patient_id == gone)
     went = await tx.execute(theirs.returning(person_key.c.kind, person_key.c.value))
     keys = {Key(KeyKind(row.kind), row.value) for row in went} | keys_of(kept.person)
-    if keys:
-        rows = insert(person_key).values([_stored(tx, key, kept.id) for key in keys])
-        await tx.execute(rows.on_conflict_do_nothing())
+    await tx.execute(_KEEP_KEYS, _found_by(tx, keys, kept.id))
 
 
 async def people_by(tx: Tx, key: Key, page: Page) -> Sequence[Patient]:
