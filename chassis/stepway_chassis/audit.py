@@ -7,12 +7,12 @@ from uuid import UUID
 from opentelemetry import trace
 from sqlalchemy import text
 
+from stepway_chassis import outbox
 from stepway_chassis.transaction import Tx
 
-# $1 to $9 are what `row` gives; a statement that does more counts on from there.
-RECORD = """
-    INSERT INTO audit (site, actor, actor_kind, action, people, purpose, outcome, reason, trace_id)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
+_ROW = """
+    INSERT INTO audit (site, people, actor, actor_kind, action, purpose, outcome, reason, trace_id)
+    VALUES ($1, $5, $6, $7, $8, $9, $10, $11, $12)"""
 
 _LIST = text(
     "SELECT at, actor, actor_kind, action, outcome, reason, purpose, people, trace_id FROM audit"
@@ -21,17 +21,22 @@ _LIST = text(
 )
 
 
-async def record(tx: Tx, outcome: str, *, reason: str = "") -> None:
-    """`outcome` is DONE, REPEATED or REFUSED; `reason` is the refusal's."""
-    await tx.run(RECORD, *row(tx, outcome, reason))
+def recording(*also: str) -> str:
+    """A statement that stores what `tx` announces and who did what, and does this too: $1 is the site, $5 the people,
+    $6 the caller's subject, $8 the action, and its own values begin at $13.
+    """
+    return f"WITH {', '.join((outbox.ANNOUNCED, *also))} {_ROW}"
 
 
-def row(tx: Tx, outcome: str, reason: str = "") -> tuple[Any, ...]:
-    """The values of RECORD, which `tx` is about to store."""
+_RECORD = recording()
+
+
+async def record(tx: Tx, outcome: str, *values: Any, reason: str = "", statement: str = _RECORD) -> None:
+    """`outcome` is DONE, REPEATED or REFUSED; `reason` is the refusal's. What `tx` announces is stored with it."""
     tx.audited = True
     trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
-    who = tx.caller.subject, tx.caller.kind.value
-    return tx.site.name, *who, tx.action, tx.people, tx.purpose, outcome, reason, trace_id
+    who = tx.caller.subject, tx.caller.kind.value, tx.action, tx.purpose
+    await tx.run(statement, *outbox.taken(tx), tx.people, *who, outcome, reason, trace_id, *values)
 
 
 async def listed(tx: Tx, *, person: UUID | None, since: datetime | None, limit: int) -> list[dict[str, Any]]:

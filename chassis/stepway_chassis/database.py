@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from stepway_chassis import audit, idempotency, merges
+from stepway_chassis import audit, idempotency, merges, outbox
 from stepway_chassis.call import Call, Caller, Kind, Scope, current
 from stepway_chassis.errors import InvalidInput, NotFound, Refusal, TimedOut, Unavailable
 from stepway_chassis.ids import id_of
@@ -48,7 +48,7 @@ _REFUSALS: dict[str, tuple[type[Refusal], str, str]] = {
     "22P05": (InvalidInput, "TEXT_NOT_STORABLE", "A text holds a character that cannot be stored, such as NUL."),
 }
 _CONNECTION_BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)  # as the driver finds it, half-way
-_CONNECTION_LOST = ("08", "57P", "53", "25P")  # classes: connection, operator intervention, resources, idle timeout
+_CONNECTION_LOST = ("08", "57P", "53", "25P03")  # connection, operator intervention, resources; idle timeout
 
 
 class Database:
@@ -93,6 +93,8 @@ class Database:
                         yield tx
                     if call is None and tx.people and not tx.audited:
                         await audit.record(tx, "DONE")
+                    elif tx.announced:
+                        await outbox.announce(tx)
         finally:  # also when it is not known whether it was committed
             if tx and action != LOOK:
                 self._touched.add(site)

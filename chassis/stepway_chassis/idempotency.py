@@ -16,10 +16,9 @@ _CLAIM = """
 _STORED = """
     SELECT request_hash, response, people FROM idempotency
      WHERE site = $1 AND subject = $2 AND rpc = $3 AND request_id = $4"""
-_KEEP = f"""
-    WITH kept AS (UPDATE idempotency SET people = $5, response = $10
-                   WHERE site = $1 AND subject = $2 AND rpc = $4 AND request_id = $11)
-    {audit.RECORD}"""  # noqa: S608
+_KEEP = audit.recording("""
+    kept AS (UPDATE idempotency SET people = $5, response = $13
+              WHERE site = $1 AND subject = $6 AND rpc = $8 AND request_id = $14)""")
 
 
 def claim(call: Call, request: Any) -> Claim:
@@ -44,7 +43,7 @@ async def stored(tx: Tx, request: Any) -> bytes:
 
 async def keep(tx: Tx, request: Any, answer: Message) -> None:
     """Keep the answer for a repeat, and record what was done."""
-    await tx.run(_KEEP, *audit.row(tx, "DONE"), answer.SerializeToString(), request.request_id)
+    await audit.record(tx, "DONE", answer.SerializeToString(), request.request_id, statement=_KEEP)
 
 
 def _hash(request: Message) -> bytes:

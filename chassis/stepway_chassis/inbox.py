@@ -14,10 +14,10 @@ _SETTLE = text(
     " (DELETE FROM delivery_failure WHERE site = :site AND consumer = :consumer AND event_id = :event_id)"
     " DELETE FROM dead_letter WHERE site = :site AND consumer = :consumer AND event_id = :event_id"
 )
-_FINISH = f"""
-    WITH failures AS (DELETE FROM delivery_failure WHERE site = $1 AND consumer = $4 AND event_id = $10),
-         letter AS (DELETE FROM dead_letter WHERE site = $1 AND consumer = $4 AND event_id = $10)
-    {audit.RECORD}"""  # noqa: S608
+_FINISH = audit.recording(
+    "failures AS (DELETE FROM delivery_failure WHERE site = $1 AND consumer = $8 AND event_id = $13)",
+    "letter AS (DELETE FROM dead_letter WHERE site = $1 AND consumer = $8 AND event_id = $13)",
+)
 _CLAIM = """
     INSERT INTO inbox (site, consumer, event_id) SELECT $1, $3, $4 FROM entered ON CONFLICT DO NOTHING RETURNING 1"""
 _COUNT = text(
@@ -35,7 +35,7 @@ def claim(consumer: str, event_id: UUID) -> Claim:
 
 async def finish(tx: Tx, event_id: UUID) -> None:
     """It is handled: record that, and forget its failures and its dead letter."""
-    await tx.run(_FINISH, *audit.row(tx, "DONE"), event_id)
+    await audit.record(tx, "DONE", event_id, statement=_FINISH)
 
 
 async def handled(tx: Tx, consumer: str, event_id: UUID) -> bool:

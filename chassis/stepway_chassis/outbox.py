@@ -18,63 +18,74 @@ PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%'
 RELAY = "relay"  # who takes it from here
 
 _PROPAGATOR = TraceContextTextMapPropagator()
-_ANNOUNCE = """
-    WITH head AS (
-        INSERT INTO event_head AS head (site, aggregate_type, aggregate_id, seq, last_by_type)
-        VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (site, aggregate_type, aggregate_id) DO UPDATE SET seq = head.seq + $4,
-            last_by_type = head.last_by_type
-                || (SELECT jsonb_object_agg(key, head.seq + value::bigint) FROM jsonb_each_text($5))
-        RETURNING new.seq - $4 AS before, old.last_by_type
-    )
+
+_HEADS = """
+    INSERT INTO event_head AS head (site, aggregate_type, aggregate_id, seq, last_by_type)
+    SELECT $1, noun, aggregate, events, last
+      FROM jsonb_to_recordset($2) AS chain (noun text, aggregate uuid, events bigint, last jsonb)
+     ORDER BY noun, aggregate
+    ON CONFLICT (site, aggregate_type, aggregate_id) DO UPDATE SET seq = head.seq + excluded.seq,
+        last_by_type = head.last_by_type || (
+            SELECT jsonb_object_agg(key, head.seq + value::bigint) FROM jsonb_each_text(excluded.last_by_type))
+    RETURNING aggregate_type AS noun, aggregate_id AS aggregate, coalesce(old.seq, 0) AS before, old.last_by_type"""
+_EVENTS = """
     INSERT INTO outbox (event_id, site, aggregate_type, aggregate_id, aggregate_seq, subject, headers, payload,
                         created_at)
-    SELECT event_id, $1, $2, $3, before + number, subject,
+    SELECT event_id, $1, noun, aggregate, before + number, subject,
            headers || jsonb_build_object(
                'ce-sequence', lpad((before + number)::text, 20, '0'),
                'ce-prevsequence', lpad(coalesce(before + previous, (last_by_type->>kind)::bigint, 0)::text, 20, '0')),
-           convert_to(payload, 'UTF8'), $7
-      FROM head,
-           ROWS FROM (jsonb_to_recordset($6)
-                AS (event_id uuid, kind text, previous bigint, subject text, headers jsonb, payload text))
-           WITH ORDINALITY AS event (event_id, kind, previous, subject, headers, payload, number)
-     ORDER BY number"""
-"""Locks the head, numbers the events from there, and stores them in their order: in one round trip."""
+           convert_to(payload, 'UTF8'), $4
+      FROM jsonb_to_recordset($3) AS event (noun text, aggregate uuid, number bigint, previous bigint, kind text,
+                                            event_id uuid, subject text, headers jsonb, payload text)
+      JOIN head USING (noun, aggregate)
+     ORDER BY noun, aggregate, number"""
+# Locks the heads, numbers the events from there, and stores them in their order; $1 to $4 are what `taken` gives.
+ANNOUNCED = f"head AS ({_HEADS}), announced AS ({_EVENTS})"
+_ANNOUNCE = f"WITH {ANNOUNCED} SELECT"
 
 
-async def append(tx: Tx, *messages: Message, label: str) -> None:
-    """Announce these events when, and only when, `tx` commits.
+def append(tx: Tx, *messages: Message, label: str) -> None:
+    """Announce these events when, and only when, `tx` commits: the last statement before that stores them.
 
     `label` is the confidentiality label of the record that they are about, a token of the subject. Events of one
     aggregate are numbered in the order given; heads are locked in key order, so that two commands cannot deadlock.
     """
-    chains: dict[tuple[str, UUID], list[tuple[EventRule, Message]]] = {}
     for message in messages:
         rule = event_rule(message.DESCRIPTOR)
-        chains.setdefault((rule.noun, UUID(getattr(message, rule.id_field))), []).append((rule, message))
-    for (noun, aggregate), chain in sorted(chains.items()):
-        await _append_chain(tx, noun, aggregate, chain, label)
+        aggregate = UUID(getattr(message, rule.id_field))
+        tx.announced.setdefault((rule.noun, str(aggregate)), []).append(_event(tx, rule, aggregate, message, label))
     tx.work_left.add(RELAY)
 
 
-async def _append_chain(tx: Tx, noun: str, aggregate: UUID, chain: list[tuple[EventRule, Message]], label: str) -> None:
-    last: dict[str, int] = {}
-    events = []
-    for number, (rule, message) in enumerate(chain, start=1):
-        event_id = uuid7(tx.now)
-        events.append(
-            {
-                "event_id": str(event_id),
-                "kind": rule.type,
-                "previous": last.get(rule.type),
-                "subject": f"evt.v1.{tx.site.name}.{label}.{rule.said_by(tx.service)}.{rule.token}",
-                "headers": _headers(tx, rule, aggregate, event_id),
-                "payload": MessageToJson(message, indent=None),
-            }
-        )
-        last[rule.type] = number
-    head = tx.site.name, noun, aggregate, len(chain), json.dumps(last)
-    await tx.run(_ANNOUNCE, *head, json.dumps(events), tx.now)
+def taken(tx: Tx) -> tuple[Any, ...]:
+    """The values of ANNOUNCED, which `tx` is about to store."""
+    chains, events = [], list[dict[str, Any]]()
+    for (noun, aggregate), chain in tx.announced.items():
+        last: dict[str, int] = {}
+        for number, event in enumerate(chain, start=1):
+            place = {"noun": noun, "aggregate": aggregate, "number": number, "previous": last.get(event["kind"])}
+            events.append(event | place)
+            last[event["kind"]] = number
+        chains.append({"noun": noun, "aggregate": aggregate, "events": len(chain), "last": last})
+    tx.announced = {}
+    return tx.site.name, json.dumps(chains), json.dumps(events), tx.now
+
+
+async def announce(tx: Tx) -> None:
+    """Store what waits, where nothing else is stored at the end."""
+    await tx.run(_ANNOUNCE, *taken(tx))
+
+
+def _event(tx: Tx, rule: EventRule, aggregate: UUID, message: Message, label: str) -> dict[str, Any]:
+    event_id = uuid7(tx.now)
+    return {
+        "event_id": str(event_id),
+        "kind": rule.type,
+        "subject": f"evt.v1.{tx.site.name}.{label}.{rule.said_by(tx.service)}.{rule.token}",
+        "headers": _headers(tx, rule, aggregate, event_id),
+        "payload": MessageToJson(message, indent=None),
+    }
 
 
 def _headers(tx: Tx, rule: EventRule, aggregate: UUID, event_id: UUID) -> dict[str, str]:

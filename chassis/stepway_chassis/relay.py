@@ -32,6 +32,8 @@ BALANCE_SECONDS = 2.0
 LOOK_SECONDS = 2.0
 STALE_SECONDS = 8.0  # shorter than the server's idle_session_timeout of 10 s for this role
 LONGEST_PAUSE_SECONDS = 10.0
+# A plan is made when the outbox is as good as empty, and kept while it grows.
+BY_INDEX = {"enable_seqscan": "off"}
 _REFUSED = (BadRequestError, MaxPayloadError, BadSubjectError, BadHeaderError)  # for good; all else may pass
 _AWAY = (nats.errors.Error, TimeoutError, OSError)
 _DATABASE_GONE = (
@@ -275,7 +277,7 @@ class _Session:
         self.shards: set[int] = set()
 
     async def __aenter__(self) -> "_Session":
-        self._connection: Any = await asyncpg.connect(self._url, timeout=5, command_timeout=5)
+        self._connection: Any = await asyncpg.connect(self._url, timeout=5, command_timeout=5, server_settings=BY_INDEX)
         try:
             await understand_json(self._connection)
             await self._fetch("SELECT pg_advisory_lock_shared($1, $2)", LOCKS, LIVE)

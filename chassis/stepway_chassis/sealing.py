@@ -135,7 +135,7 @@ class Sealer:
         await tx.execute(_SEAL, row)
         id, at = str(chain_id(seal.service, seal.site)), to_proto(seal.sealed_at)
         sealed = AuditSealed(audit_chain_id=id, seq=seal.seq, sealed_at=at, head=head)
-        await outbox.append(tx, sealed, label="general")
+        outbox.append(tx, sealed, label="general")
 
 
 def _hashes(before: bytes, site: str, seq: int, rows: Sequence[Mapping[Any, Any]]) -> list[bytes]:

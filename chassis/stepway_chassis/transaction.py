@@ -57,6 +57,9 @@ class Tx:
     causation: str = ""
     stands_for: str = ""  # by which id the caller's own records are kept, where they were merged into others
     people: list[UUID] = field(default_factory=list)
+    announced: dict[tuple[str, str], list[dict[str, Any]]] = field(
+        default_factory=dict
+    )  # events to store, by aggregate
     sought: list[UUID] = field(default_factory=list)  # whose record was found, whether or not it may be told of
     concerned: bool = False
     work_left: set[str] = field(default_factory=set)  # who has something to do after the commit: loops, the relay

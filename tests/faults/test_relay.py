@@ -60,7 +60,7 @@ class Bench:
     async def append(self, aggregate: UUID, events: int = 1, *, site: str = EASTBAY) -> None:
         async with self.database.transaction(site, "test") as tx:
             messages = [AssessmentCompleted(assessment_id=str(aggregate), referral_id=str(uuid4()))] * events
-            await outbox.append(tx, *messages, label="general")
+            outbox.append(tx, *messages, label="general")
 
     @asynccontextmanager
     async def broker(self) -> AsyncIterator[Broker]:
@@ -376,7 +376,7 @@ async def _delay(database: Database, heard: Heard) -> float:
     before = heard.publishes
     async with database.transaction(EASTBAY, "test") as tx:
         event = AssessmentCompleted(assessment_id=str(uuid4()), referral_id=str(uuid4()))
-        await outbox.append(tx, event, label="general")
+        outbox.append(tx, event, label="general")
     committed = time.monotonic()
     await until(partial(heard.more_than, before))
     return max(0.0, heard.last_at - committed)

@@ -39,7 +39,7 @@ PERSON = UUID(int=7)
 
 async def deciding(tx: Tx, _: object) -> Any:
     tx.concerns(PERSON)
-    await outbox.append(tx, noted(uuid4()), label="general")
+    outbox.append(tx, noted(uuid4()), label="general")
     return said("done")
 
 
@@ -247,7 +247,7 @@ async def test_a_handler_that_says_for_nobody_whose_record_it_touched_is_a_defec
     account, request = uuid4(), a_note()
 
     async def silent(tx: Tx, _: object) -> Any:
-        await outbox.append(tx, noted(account), label="general")
+        outbox.append(tx, noted(account), label="general")
         return message("NoteResponse")()
 
     async with (

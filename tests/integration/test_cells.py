@@ -326,4 +326,4 @@ async def test_the_events_of_a_busy_site_hold_up_no_other(ledger: Ledger, site: 
 async def announced(ledger: Ledger, site: str, count: int) -> None:
     async with ledger.database().transaction(site, "test") as tx:
         for _ in range(count):
-            await outbox.append(tx, noted(uuid4()), label="general")
+            outbox.append(tx, noted(uuid4()), label="general")

@@ -26,6 +26,12 @@ async def command(database: Database, decide: Decide, request: Any = None, *, se
         return await database.command(request or a_note(), message("NoteResponse"), decide)
 
 
+async def announce(tx: Tx, *events: Any) -> None:
+    """At once, so that there is something to lock and to roll back."""
+    outbox.append(tx, *events, label="general")
+    await outbox.announce(tx)
+
+
 def events_of(ledger: Ledger, account: UUID) -> list[int]:
     rows = ledger.rows(f"SELECT aggregate_seq FROM outbox WHERE aggregate_id = '{account}' ORDER BY id")
     return [row["aggregate_seq"] for row in rows]
@@ -53,10 +59,10 @@ async def test_a_deadlock_is_tried_once_more_and_both_commands_succeed(ledger: L
             nonlocal runs
             runs += 1
             tx.concerns(PERSON)
-            await outbox.append(tx, noted(first), label="general")
+            await announce(tx, noted(first))
             if runs <= 2:
                 await both_hold_one.wait()
-            await outbox.append(tx, noted(second), label="general")
+            await announce(tx, noted(second))
             return said("done")
 
         return decide
@@ -85,12 +91,12 @@ async def test_a_refusal_or_a_defect_leaves_nothing_behind(ledger: Ledger) -> No
 
     async def refusing(tx: Tx, _: object) -> Any:
         tx.concerns(PERSON)
-        await outbox.append(tx, closed(account), label="general")
+        await announce(tx, closed(account))
         raise Denied("NOT_TODAY", "Come back tomorrow.")
 
     async def broken(tx: Tx, _: object) -> Any:
         tx.concerns(PERSON)
-        await outbox.append(tx, closed(account), label="general")
+        await announce(tx, closed(account))
         raise ZeroDivisionError
 
     database = ledger.database()
@@ -119,7 +125,7 @@ async def test_a_command_that_says_for_nobody_whose_record_it_touched_commits_no
     account, request = uuid4(), a_note()
 
     async def silent(tx: Tx, _: object) -> Any:
-        await outbox.append(tx, closed(account), label="general")
+        await announce(tx, closed(account))
         return said()
 
     with pytest.raises(RuntimeError, match="concerns"):
@@ -291,7 +297,7 @@ async def test_a_failure_that_was_passed_over_is_no_silent_rollback(ledger: Ledg
 
     async def announced(*, failing: bool) -> None:
         async with database.transaction(SITE, "test") as tx:
-            await outbox.append(tx, noted(account), label="general")
+            await announce(tx, noted(account))
             if failing:
                 with suppress(Exception):
                     await (tx.run("SELECT 1 / 0") if way == "run" else tx.execute(text("SELECT 1 / 0")))

@@ -61,7 +61,7 @@ async def announce(ledger: Ledger, site: str, count: int) -> tuple[set[UUID], se
     accounts = [uuid4() for _ in range(2 * count)]
     async with ledger.database().transaction(site, "test") as tx:
         for number, account in enumerate(accounts):
-            await outbox.append(tx, noted(account) if number % 2 else counted(account), label="general")
+            outbox.append(tx, noted(account) if number % 2 else counted(account), label="general")
     return set(accounts[1::2]), set(accounts[::2])
 
 

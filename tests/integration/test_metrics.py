@@ -274,7 +274,7 @@ async def test_what_two_relays_see_waiting_adds_up(ledger: Ledger) -> None:
     database, readers = ledger.database(), [InMemoryMetricReader() for _ in range(2)]
     async with ledger.transaction(database) as tx:
         for _ in range(40):
-            await outbox.append(tx, noted(uuid4()), label="general")
+            outbox.append(tx, noted(uuid4()), label="general")
     blocked = "SELECT site, aggregate_type, aggregate_id, event_id, 'TOO_LONG', now() FROM outbox LIMIT 3"
     ledger.sql(f"INSERT INTO outbox_blocked {blocked}")
     relaying = [asyncio.create_task(a_relay_without_stream(ledger, reader).run()) for reader in readers]

@@ -22,7 +22,7 @@ from tests.waiting import until
 
 async def append(database: Database, *messages: Any, site: str = SITE, label: str = "general") -> datetime:
     async with database.transaction(site, "test") as tx:
-        await outbox.append(tx, *messages, label=label)
+        outbox.append(tx, *messages, label=label)
         return tx.now
 
 
@@ -63,6 +63,18 @@ async def test_an_event_knows_the_one_of_its_type_before_it_also_between_two_of_
     ]
 
 
+async def test_what_is_appended_bit_by_bit_is_one_chain_and_what_follows_a_store_goes_on_from_there(
+    ledger: Ledger,
+) -> None:
+    database, account = ledger.database(), uuid4()
+    async with database.transaction(SITE, "test") as tx:
+        outbox.append(tx, noted(account), label="general")
+        outbox.append(tx, closed(account), label="part2")
+        await outbox.announce(tx)
+        outbox.append(tx, noted(account), label="general")
+    assert numbers(stored(ledger, account)) == [("Noted", 1, 0), ("Closed", 2, 0), ("Noted", 3, 1)]
+
+
 async def test_aggregates_and_sites_are_numbered_apart(ledger: Ledger) -> None:
     database, one, two = ledger.database(), uuid4(), uuid4()
     await append(database, noted(one), noted(two), noted(one))
@@ -88,7 +100,8 @@ async def test_what_was_rolled_back_was_never_announced_and_leaves_no_gap(ledger
 
     async def rolled_back() -> None:
         async with database.transaction(SITE, "test") as tx:
-            await outbox.append(tx, noted(account), closed(account), label="general")
+            outbox.append(tx, noted(account), closed(account), label="general")
+            await outbox.announce(tx)
             raise ZeroDivisionError
 
     await append(database, noted(account))
@@ -104,7 +117,7 @@ async def test_the_headers_are_those_of_a_cloudevent_and_the_payload_is_protojso
     async with database.transaction(SITE, "test") as tx:
         tx.causation = str(uuid4())
         with traced.span("creation") as creation:
-            await outbox.append(tx, noted(account, line=2**53 + 1), label="part2")
+            outbox.append(tx, noted(account, line=2**53 + 1), label="part2")
             span = trace.get_current_span().get_span_context()
     traced.close()
     (row,) = stored(ledger, account)
@@ -135,7 +148,7 @@ async def test_the_reference_library_reads_a_stored_event_as_a_valid_cloudevent(
     database, account, strange = ledger.database(), uuid4(), 'Zoë "100 %"\t✓'
     async with database.transaction(SITE, "test") as tx:
         tx.correlation = strange
-        await outbox.append(tx, noted(account, line=3), label="general")
+        outbox.append(tx, noted(account, line=3), label="general")
     (row,) = stored(ledger, account)
     assert row["headers"]["ce-correlationid"].isascii()
     assert not set(' "\t') & set(row["headers"]["ce-correlationid"])

@@ -47,7 +47,7 @@ async def draft_plan(tx: Tx, event: Event, _: None) -> None:
         now=tx.now,
     )
     if await store.add_plan(tx, plan):
-        await outbox.append(tx, wire.plan_drafted(plan), label=await labels.of(tx, patient_id))
+        outbox.append(tx, wire.plan_drafted(plan), label=await labels.of(tx, patient_id))
 
 
 async def raise_label(tx: Tx, event: Event, _: None) -> None:

@@ -86,6 +86,6 @@ async def _settle(tx: Tx, who: Expected, answers: Answers) -> None:
         invitation = domain.invite(who, group, id=uuid7(tx.now), now=tx.now)
         await store.add_invitation(tx, invitation)
         label = await labels.of(tx, who.patient_id)
-        await outbox.append(tx, wire.family_member_invited(invitation), label=label)
+        outbox.append(tx, wire.family_member_invited(invitation), label=label)
         if answers.lapsed:
             raise Unavailable("CONSENT_UNCONFIRMED", "The answer about the consent is too old; ask again.")

@@ -52,7 +52,7 @@ async def acknowledge_risk_flag(tx: Tx, event: Event, _: None) -> None:
     flag, acknowledged = risk.acknowledge(flag, by=by, at=at)
     await store.save_risk_flag(tx, flag)
     if acknowledged:
-        await outbox.append(tx, wire.risk_flag_acknowledged(acknowledged), label=await store.label_of(tx, flag))
+        outbox.append(tx, wire.risk_flag_acknowledged(acknowledged), label=await store.label_of(tx, flag))
 
 
 async def fetch_seat(peers: Peers, event: Event) -> Seat:

@@ -52,4 +52,4 @@ async def save(tx: Tx, before: list[Consent], after: list[Consent]) -> None:
     if events := wire.consents_expired(before, after):
         patient = await find_patient(tx, after[0].patient_id)
         tx.correlation = tx.correlation or await first_referral(tx, patient.id)
-        await outbox.append(tx, *events, label=patient.label)
+        outbox.append(tx, *events, label=patient.label)

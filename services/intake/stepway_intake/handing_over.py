@@ -28,8 +28,8 @@ from stepway_intake.service.admissions import lock_with_referral
 from stepway_intake.store import transfers as store
 from stepway_intake.store.admissions import add_admission
 from stepway_intake.store.consents import lock_consents_for
-from stepway_intake.store.people import add_patient, find_patient
-from stepway_intake.store.referrals import add_referral
+from stepway_intake.store.people import find_patient
+from stepway_intake.store.referrals import add_first_referral
 from stepway_intake.wire import transfers as wire
 from stepway_intake.wire.admissions import patient_admitted
 from stepway_intake.wire.referrals import referral_moved
@@ -165,11 +165,10 @@ async def arrive(tx: Tx, id: UUID, record: Record | None) -> None:
     own = label_for(part2_program=tx.site.settings.get("part2_program", True))
     moved, referral, admission = transfers.arrive(kept, record, own, ids=partial(uuid7, tx.now), at=tx.now)
     tx.correlation = str(referral.id)
-    await add_patient(tx, referral.patient)
-    await add_referral(tx, referral)
+    await add_first_referral(tx, referral)
     await add_admission(tx, admission)
     came = Moved(referral.id, referral.patient.id, referral.status, tx.now)
-    await outbox.append(tx, referral_moved(came), patient_admitted(admission), label=referral.patient.label)
+    outbox.append(tx, referral_moved(came), patient_admitted(admission), label=referral.patient.label)
     await save(tx, kept, moved)
 
 
@@ -182,7 +181,7 @@ async def save(tx: Tx, before: Transfer, after: Transfer) -> None:
     if after != before:
         await store.save_transfer(tx, after)
     if events := wire.moved(before, after):
-        await outbox.append(tx, *events, label=await _label(tx, after))
+        outbox.append(tx, *events, label=await _label(tx, after))
         if tx.action == LOOP:
             await audit.record(tx, "DONE")
     if not after.told:

@@ -22,7 +22,7 @@ async def leave(tx: Tx, referral: Referral) -> None:
     if admission is not None and admission.status is not Status.ENDED:
         left = admissions.end(admission, Ending.LEFT, at=tx.now)
         await store.save_admission(tx, left)
-        await outbox.append(tx, *wire.followed(admission, left, at=tx.now), label=patient.label)
+        outbox.append(tx, *wire.followed(admission, left, at=tx.now), label=patient.label)
     elif await store.are_admitted(tx, patient.id) or await is_on_the_way(tx, patient.id):
         return
     await end_with(tx, patient.id, Expiry.END_OF_TREATMENT, happened_at=tx.now)

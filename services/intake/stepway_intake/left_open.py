@@ -40,7 +40,7 @@ def left_open(database: Database, telemetry: Telemetry) -> Loop:
             workup, flags = workups.flag_left_open(workup, flag_ids=ids, at=tx.now, within=within)
             await store.save_workup(tx, workup)
             events = [await raise_flag(tx, flag, telemetry) for flag in flags]
-            await outbox.append(tx, *events, label=referral.patient.label)
+            outbox.append(tx, *events, label=referral.patient.label)
 
     return Loop(LOOP, round)
 

@@ -36,7 +36,7 @@ async def raise_once(
     if await store.add_escalation(tx, escalation, trace_context):
         await _send(tx, page, escalation.next_page_at, trace_context)
         label = await labels.of(tx, patient_id)
-        await outbox.append(tx, wire.escalation_raised(escalation), label=label)
+        outbox.append(tx, wire.escalation_raised(escalation), label=label)
         if taken := await store.find_taken(tx, risk_flag_id):
             await end(tx, escalation, by=taken.taken_by, at=taken.taken_at)
 
@@ -56,7 +56,7 @@ async def end(tx: Tx, escalation: Escalation, *, by: str, at: datetime) -> Escal
     await store.save_escalation(tx, ended)
     await store.call_off_pages(tx, ended.id)
     label = await labels.of(tx, ended.patient_id)
-    await outbox.append(tx, wire.escalation_acknowledged(ended), label=label)
+    outbox.append(tx, wire.escalation_acknowledged(ended), label=label)
     return ended
 
 
@@ -93,4 +93,4 @@ async def _climb(tx: Tx, id: UUID, trace_context: Mapping[str, str]) -> None:
     await store.save_escalation(tx, climbed)
     await _send(tx, page, climbed.next_page_at, trace_context)
     label = await labels.of(tx, climbed.patient_id)
-    await outbox.append(tx, wire.escalation_advanced(climbed, tx.now), label=label)
+    outbox.append(tx, wire.escalation_advanced(climbed, tx.now), label=label)

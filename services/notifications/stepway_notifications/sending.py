@@ -130,6 +130,6 @@ async def _record(tx: Tx, due: Due, outcome: Message) -> None:
     if outcome.status is Status.DELIVERED:
         if outcome.escalation_id:
             await store.note_paged(tx, outcome.escalation_id, outcome.delivered_at)
-        await outbox.append(tx, wire.message_delivered(outcome), label=label)
+        outbox.append(tx, wire.message_delivered(outcome), label=label)
     elif outcome.status is Status.FAILED:
-        await outbox.append(tx, wire.message_failed(outcome, tx.now), label=label)
+        outbox.append(tx, wire.message_failed(outcome, tx.now), label=label)

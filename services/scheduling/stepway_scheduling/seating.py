@@ -14,11 +14,11 @@ async def enrol(tx: Tx, queued: Enrollment) -> None:
     track_id = await store.take_seat(tx, queued.availability)
     label = await labels.of(tx, queued.patient_id)
     if track_id is None:
-        await outbox.append(tx, wire.enrollment_waitlisted(queued, tx.now), label=label)
+        outbox.append(tx, wire.enrollment_waitlisted(queued, tx.now), label=label)
     else:
         seated = domain.confirm(queued, track_id=track_id, at=tx.now)
         await store.save_enrollment(tx, seated)
-        await outbox.append(tx, wire.enrollment_confirmed(seated), label=label)
+        outbox.append(tx, wire.enrollment_confirmed(seated), label=label)
 
 
 async def leave(tx: Tx, queued: Enrollment) -> None:
@@ -38,7 +38,7 @@ async def end(tx: Tx, enrollment: Enrollment) -> Enrollment:
     ended = domain.end(enrollment, at=tx.now)
     await store.save_enrollment(tx, ended)
     label = await labels.of(tx, ended.patient_id)
-    await outbox.append(tx, wire.enrollment_ended(ended), label=label)
+    outbox.append(tx, wire.enrollment_ended(ended), label=label)
     if enrollment.status is Status.CONFIRMED and enrollment.track_id:
         await fill(tx, await store.free_seat(tx, enrollment.track_id))
     return ended
@@ -58,4 +58,4 @@ async def fill(tx: Tx, daypart: Daypart) -> None:
         seated = domain.confirm(queued, track_id=track_id, at=tx.now)
         await store.save_enrollment(tx, seated)
         label = await labels.of(tx, seated.patient_id)
-        await outbox.append(tx, wire.enrollment_confirmed(seated), label=label)
+        outbox.append(tx, wire.enrollment_confirmed(seated), label=label)

@@ -43,7 +43,7 @@ async def keep_further(tx: Tx, before: Admission, after: Admission, referral: Re
     """
     await store.save_admission(tx, after)
     await keep(tx, referral, referrals.follow_seat(referral, waits=after.status is Status.WAITLISTED))
-    await outbox.append(tx, *wire.followed(before, after, at=tx.now), label=referral.patient.label)
+    outbox.append(tx, *wire.followed(before, after, at=tx.now), label=referral.patient.label)
     if after.ended_at and not before.ended_at:
         await end_with(tx, referral.patient.id, Expiry.END_OF_TREATMENT, happened_at=after.ended_at)
 
@@ -74,7 +74,7 @@ class AdmissionService:
         admitted, admission = admissions.admit(referral, await level_of(tx, referral), new, earlier=earlier)
         await keep(tx, referral, admitted)
         await store.add_admission(tx, admission)
-        await outbox.append(tx, wire.patient_admitted(admission), label=label)
+        outbox.append(tx, wire.patient_admitted(admission), label=label)
         return AdmitPatientResponse(admission=wire.admission(admission, label))
 
     async def GetAdmission(self, request: GetAdmissionRequest, _: object) -> GetAdmissionResponse:

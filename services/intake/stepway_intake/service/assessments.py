@@ -110,7 +110,7 @@ class AssessmentService:
         events: list[Message] = [wire.assessment_completed(assessment, tx.now)]
         if flag:
             events.append(await raise_flag(tx, flag, self._telemetry))
-        await outbox.append(tx, *events, label=referral.patient.label)
+        outbox.append(tx, *events, label=referral.patient.label)
         return assessment, flag
 
     async def GetAssessment(self, request: GetAssessmentRequest, _: object) -> GetAssessmentResponse:

@@ -75,7 +75,7 @@ class ConsentService:
             events.append(wire.consent_superseded(ended, consent))
         if consent.due_at is not None:
             await loops.wake(tx, expiring.LOOP, consent.due_at)
-        await outbox.append(tx, *events, label=patient.label)
+        outbox.append(tx, *events, label=patient.label)
         return GrantConsentResponse(consent=wire.consent(consent, named))
 
     async def _newly_named(self, tx: Tx, request: GrantConsentRequest, patient_id: UUID) -> Named:
@@ -114,7 +114,7 @@ class ConsentService:
         tx.correlation = await first_referral(tx, consent.patient_id)
         await store.save_consent(tx, consent)
         patient = await find_patient(tx, consent.patient_id)
-        await outbox.append(tx, wire.consent_revoked(consent), label=patient.label)
+        outbox.append(tx, wire.consent_revoked(consent), label=patient.label)
         return RevokeConsentResponse(consent=wire.consent(consent, await self._named(tx, consent)))
 
     async def _named(self, tx: Tx, consent: Consent) -> Named:

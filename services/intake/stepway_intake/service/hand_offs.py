@@ -60,7 +60,7 @@ class HandOffService:
         )
         await keep(tx, referral, referrals.refer_out(referral, due_at=hand_off.due_at))
         await store.add_hand_off(tx, hand_off)
-        await outbox.append(tx, wire.hand_off_started(hand_off), label=referral.patient.label)
+        outbox.append(tx, wire.hand_off_started(hand_off), label=referral.patient.label)
         return StartHandOffResponse(hand_off=wire.hand_off(hand_off))
 
     async def RecordHandOffAttempt(
@@ -126,7 +126,7 @@ class HandOffService:
     async def _close(self, tx: Tx, hand_off: HandOff, before: Referral, after: Referral) -> None:
         await store.save_hand_off(tx, hand_off)
         await keep(tx, before, after)
-        await outbox.append(tx, wire.hand_off_closed(hand_off), label=after.patient.label)
+        outbox.append(tx, wire.hand_off_closed(hand_off), label=after.patient.label)
         if after.status is Status.REFERRED_OUT:
             await leave(tx, after)
 

@@ -88,7 +88,7 @@ class LevelOfCareService:
         )
         await keep(tx, referral, decided)
         await store.add_decision(tx, decision)
-        await outbox.append(tx, wire.level_of_care_decided(decision), label=referral.patient.label)
+        outbox.append(tx, wire.level_of_care_decided(decision), label=referral.patient.label)
         return DecideLevelOfCareResponse(decision=wire.decision(decision))
 
     async def GetLevelOfCareDecision(

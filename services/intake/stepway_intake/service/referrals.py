@@ -42,7 +42,7 @@ from stepway_intake.domain.referrals import Referral, Status, pace_of
 from stepway_intake.leaving import leave
 from stepway_intake.service.imports import before
 from stepway_intake.store import referrals as store
-from stepway_intake.store.people import add_patient, find_patient, hold_patient, lock_patient, raise_to_part2
+from stepway_intake.store.people import find_patient, hold_patient, lock_patient, raise_to_part2
 from stepway_intake.store.risk import flags_open_since
 from stepway_intake.wire import referrals as wire
 from stepway_intake.wire.imports import came
@@ -57,7 +57,7 @@ async def keep(tx: Tx, before: Referral, after: Referral) -> Referral:
     if settled != before:
         await store.save_referral(tx, settled)
     if moved:
-        await outbox.append(tx, wire.referral_moved(moved), label=settled.patient.label)
+        outbox.append(tx, wire.referral_moved(moved), label=settled.patient.label)
     return settled
 
 
@@ -76,7 +76,7 @@ async def raise_label(tx: Tx, referral: Referral) -> Referral:
     if referral.patient.label is Label.PART2:
         return referral
     if await raise_to_part2(tx, referral.patient.id):
-        await outbox.append(tx, patient_label_raised(referral.patient.id, tx.now), label=Label.PART2)
+        outbox.append(tx, patient_label_raised(referral.patient.id, tx.now), label=Label.PART2)
     return replace(referral, patient=replace(referral.patient, label=Label.PART2))
 
 
@@ -97,9 +97,8 @@ class ReferralService:
         if known := await before(tx, came(request, referral.id)):
             return await self._known(tx, known.referral_id)
         tx.concerns(referral.patient.id)
-        await add_patient(tx, referral.patient)
-        await store.add_referral(tx, referral)
-        await outbox.append(tx, wire.referral_received(referral), label=label)
+        await store.add_first_referral(tx, referral)
+        outbox.append(tx, wire.referral_received(referral), label=label)
         return ReceiveReferralResponse(referral=wire.referral(referral))
 
     async def _known(self, tx: Tx, id: UUID) -> ReceiveReferralResponse:
@@ -116,7 +115,7 @@ class ReferralService:
         sent = wire.further_referral(request, patient, id=uuid7(tx.now), at=tx.now)
         referral = referrals.receive(sent, pace_of(tx.site.settings))
         await store.add_referral(tx, referral)
-        await outbox.append(tx, wire.referral_received(referral), label=patient.label)
+        outbox.append(tx, wire.referral_received(referral), label=patient.label)
         return ReferAgainResponse(referral=wire.referral(referral))
 
     async def RecordContact(self, request: RecordContactRequest, _: object) -> RecordContactResponse:

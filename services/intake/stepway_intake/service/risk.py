@@ -54,7 +54,7 @@ class RiskService:
         flag = await self._to_change(tx, request.risk_flag_id)
         flag, taken = risk.take(flag, by=tx.caller.subject, at=tx.now)
         await store.save_risk_flag(tx, flag)
-        await outbox.append(tx, wire.risk_flag_acknowledged(taken), label=await store.label_of(tx, flag))
+        outbox.append(tx, wire.risk_flag_acknowledged(taken), label=await store.label_of(tx, flag))
         return AcknowledgeRiskFlagResponse(risk_flag=wire.risk_flag(flag))
 
     async def RecordDisposition(self, request: RecordDispositionRequest, _: object) -> RecordDispositionResponse:
@@ -65,7 +65,7 @@ class RiskService:
         disposition = wire.disposition(request.disposition)
         flag, disposed = risk.dispose(flag, disposition, request.note, by=tx.caller.subject, at=tx.now)
         await store.save_risk_flag(tx, flag)
-        await outbox.append(tx, wire.risk_disposition_recorded(disposed), label=await store.label_of(tx, flag))
+        outbox.append(tx, wire.risk_disposition_recorded(disposed), label=await store.label_of(tx, flag))
         return RecordDispositionResponse(risk_flag=wire.risk_flag(flag))
 
     async def _to_change(self, tx: Tx, id: str) -> RiskFlag:

@@ -76,7 +76,7 @@ class TransferService:
         )
         await store.add_transfer(tx, offered, self._telemetry.inject())
         await loops.wake(tx, handing_over.LOOP, tx.now)
-        await outbox.append(tx, *wire.moved(None, offered), label=patient.label)
+        outbox.append(tx, *wire.moved(None, offered), label=patient.label)
         return OfferTransferResponse(transfer=wire.transfer(offered))
 
     async def WithdrawTransfer(self, request: WithdrawTransferRequest, _: object) -> WithdrawTransferResponse:
@@ -133,7 +133,7 @@ class TransferService:
         tx.concerns()
         offered = wire.received(request)
         if await store.add_transfer(tx, offered, self._telemetry.inject()):
-            await outbox.append(tx, *wire.moved(None, offered), label=labels.HIGHEST)
+            outbox.append(tx, *wire.moved(None, offered), label=labels.HIGHEST)
         return ReceiveTransferResponse(transfer=wire.transfer(await store.find_transfer(tx, offered.id)))
 
     async def ReleaseTransfer(self, request: ReleaseTransferRequest, _: object) -> ReleaseTransferResponse:

@@ -68,7 +68,7 @@ class WorkupService:
             referral = await raise_label(tx, referral)
         await keep(tx, referral, referrals.begin_assessment(referral))
         await store.add_workup(tx, workup)
-        await outbox.append(tx, wire.workup_started(workup), label=referral.patient.label)
+        outbox.append(tx, wire.workup_started(workup), label=referral.patient.label)
         return StartWorkupResponse(workup=wire.workup(workup))
 
     async def SaveWorkupAnswers(self, request: SaveWorkupAnswersRequest, _: object) -> SaveWorkupAnswersResponse:
@@ -93,7 +93,7 @@ class WorkupService:
         )
         referral = await left_open.keep(tx, workup, referral)
         if flag:
-            await outbox.append(tx, await raise_flag(tx, flag, self._telemetry), label=referral.patient.label)
+            outbox.append(tx, await raise_flag(tx, flag, self._telemetry), label=referral.patient.label)
         return SaveWorkupAnswersResponse(workup=wire.workup(workup), risk_flag_id=str(flag.id) if flag else "")
 
     async def SaveWorkupSection(self, request: SaveWorkupSectionRequest, _: object) -> SaveWorkupSectionResponse:
@@ -133,7 +133,7 @@ class WorkupService:
             await add_assessment(tx, assessment)
             events.append(answers_wire.assessment_completed(assessment, tx.now))
         events += [await raise_flag(tx, flag, self._telemetry) for flag in completed.flags]
-        await outbox.append(tx, *events, label=referral.patient.label)
+        outbox.append(tx, *events, label=referral.patient.label)
         return CompleteWorkupResponse(
             workup=wire.workup(completed.workup), risk_flag_ids=[str(flag.id) for flag in completed.flags]
         )

@@ -35,27 +35,27 @@ person_key = Table(
     Column("patient_id", Uuid, primary_key=True),
 )
 
+_ADD = text("""
+    INSERT INTO patient (site, id, person, label, created_at)
+    VALUES (:site, :patient_id, :person, :label, :created_at)""").bindparams(bindparam("person", type_=JSONB))
 # One text for however many keys, so that it is prepared once.
 _FOUND_BY = """
     INSERT INTO person_key (site, patient_id, kind, value)
-    SELECT CAST(:site AS text), CAST(:id AS uuid), kind, value
+    SELECT CAST(:site AS text), CAST(:patient_id AS uuid), kind, value
       FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])) AS key (kind, value)"""
-_ADD = text(f"""
-    WITH known AS (INSERT INTO patient (site, id, person, label, created_at)
-                   VALUES (:site, :id, :person, :label, :created_at))
-    {_FOUND_BY}""").bindparams(bindparam("person", type_=JSONB))  # noqa: S608
 _KEEP_KEYS = text(f"{_FOUND_BY} ON CONFLICT DO NOTHING")
+ADDED = (_ADD.columns().cte("known"), text(_FOUND_BY).columns().cte("found_by"))
+"""The patient, and what they are found by; `added` are its values."""
 
 
-async def add_patient(tx: Tx, new: Patient) -> None:
-    """The patient, and what they are found by, in one statement."""
+def added(tx: Tx, new: Patient) -> dict[str, Any]:
     values = {"person": asdict(new.person), "label": new.label, "created_at": tx.now}
-    await tx.execute(_ADD, {**_found_by(tx, keys_of(new.person), new.id), **values})
+    return {**_found_by(tx, keys_of(new.person), new.id), **values}
 
 
-def _found_by(tx: Tx, keys: Collection[Key], id: UUID) -> dict[str, Any]:
+def _found_by(tx: Tx, keys: Collection[Key], patient_id: UUID) -> dict[str, Any]:
     kinds, values = [key.kind for key in keys], [key.value for key in keys]
-    return {"site": tx.site.name, "id": id, "kinds": kinds, "values": values}
+    return {"site": tx.site.name, "patient_id": patient_id, "kinds": kinds, "values": values}
 
 
 async def find_patient(tx: Tx, id: UUID) -> Patient:

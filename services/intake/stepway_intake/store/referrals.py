@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Integer, RowMapping, Select, Text, Uuid, func, select, tuple_
+from sqlalchemy import Column, Integer, RowMapping, Select, Text, Uuid, bindparam, func, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
@@ -16,7 +16,7 @@ from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain.people import Label, Patient
 from stepway_intake.domain.referrals import Action, Place, Referral, Source, Status, Times, Waits
-from stepway_intake.store.people import patient, person, related_person
+from stepway_intake.store.people import ADDED, added, patient, person, related_person
 from stepway_intake.store.tables import METADATA
 
 referral = records.records(
@@ -49,11 +49,28 @@ _with_patient = (
     .select_from(referral)
     .join(patient, (patient.c.site == referral.c.site) & (patient.c.id == referral.c.patient_id))
 )
+_RECEIVED = (
+    *("site", "id", "patient_id", "status", "related_people", "reason", "received_at", "source", "sender"),
+    *("next_action", "due_at", "attempts", "admitted_at", "closing_reason"),
+)
+_values = (bindparam(name, type_=referral.c[name].type) for name in _RECEIVED)
+_add = insert(referral).from_select(_RECEIVED, select(*_values))
+_add_first = _add.add_cte(*ADDED)
 
 
 async def add_referral(tx: Tx, received: Referral) -> None:
     """Of somebody whom the site knows."""
-    sent = {
+    await tx.execute(_add, _received(tx, received))
+
+
+async def add_first_referral(tx: Tx, received: Referral) -> None:
+    """With the patient, whom the site has not known before, in one statement."""
+    await tx.execute(_add_first, {**_received(tx, received), **added(tx, received.patient)})
+
+
+def _received(tx: Tx, received: Referral) -> dict[str, Any]:
+    return {
+        "site": tx.site.name,
         "id": received.id,
         "patient_id": received.patient.id,
         "status": received.status,
@@ -68,7 +85,6 @@ async def add_referral(tx: Tx, received: Referral) -> None:
         "admitted_at": received.admitted_at,
         "closing_reason": received.closing_reason,
     }
-    await tx.execute(insert(referral), {"site": tx.site.name, **sent})
 
 
 async def find_referral(tx: Tx, id: UUID) -> Referral:
