@@ -42,7 +42,6 @@ _EVENTS = """
      ORDER BY noun, aggregate, number"""
 # Locks the heads, numbers the events from there, and stores them in their order; $1 to $4 are what `taken` gives.
 ANNOUNCED = f"head AS ({_HEADS}), announced AS ({_EVENTS})"
-_ANNOUNCE = f"WITH {ANNOUNCED} SELECT"
 
 
 def append(tx: Tx, *messages: Message, label: str) -> None:
@@ -72,9 +71,17 @@ def taken(tx: Tx) -> tuple[Any, ...]:
     return tx.site.name, json.dumps(chains), json.dumps(events), tx.now
 
 
-async def announce(tx: Tx) -> None:
-    """Store what waits, where nothing else is stored at the end."""
-    await tx.run(_ANNOUNCE, *taken(tx))
+def announcing(*also: str) -> str:
+    """A statement that stores what `tx` announces, and does this too: $1 is the site, its own values begin at $5."""
+    return f"WITH {', '.join((ANNOUNCED, *also))} SELECT"
+
+
+_ANNOUNCE = announcing()
+
+
+async def announce(tx: Tx, *values: Any, statement: str = _ANNOUNCE) -> None:
+    """Store what waits, before the end or where nothing is recorded there."""
+    await tx.run(statement, *taken(tx), *values)
 
 
 def _event(tx: Tx, rule: EventRule, aggregate: UUID, message: Message, label: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import text
 
@@ -16,25 +17,25 @@ from stepway_chassis.errors import Refusal
 from stepway_chassis.logs import log
 from stepway_chassis.seals import GENESIS, Seal, SealForged, SealKeys, Signer, chain_id, chained
 from stepway_chassis.times import to_proto
-from stepway_chassis.transaction import Tx
+from stepway_chassis.transaction import Claim, Tx
 
 ACTION = "seal"
 LOOK_AROUND_SECONDS = 300.0  # what no process of ours noted, such as an operator's look at the audit, waits so long
 BATCH = 1000
 NOT_OURS = frozenset({"SITE_UNKNOWN", "WRONG_CELL"})  # whoever runs the site by now seals what we left there
 
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('seal/' || :site, 0))")
-_LAST = text("SELECT head FROM audit_seal WHERE site = :site ORDER BY seq DESC LIMIT 1")
+_ALONE = Claim("SELECT pg_advisory_xact_lock(hashtextextended('seal/' || $1, 0)) FROM entered")
 _UNSEALED = text(
-    "SELECT id, at, actor, actor_kind, action, people, purpose, outcome, reason, trace_id FROM audit"
-    " WHERE site = :site AND seq IS NULL ORDER BY id LIMIT :batch"
+    "SELECT id, at, actor, actor_kind, action, people, purpose, outcome, reason, trace_id,"
+    " (SELECT head FROM audit_seal WHERE site = :site ORDER BY seq DESC LIMIT 1) AS last_head"
+    " FROM audit WHERE site = :site AND seq IS NULL ORDER BY id LIMIT :batch"
 )
-_CHAIN = text(
-    "UPDATE audit SET seq = chained.seq, hash = chained.hash FROM unnest(CAST(:ids AS uuid[]),"
-    " CAST(:seqs AS bigint[]), CAST(:hashes AS bytea[])) AS chained (id, seq, hash)"
-    " WHERE audit.site = :site AND audit.id = chained.id"
+_SEAL = outbox.announcing(
+    "numbered AS (UPDATE audit SET seq = chained.seq, hash = chained.hash"
+    " FROM unnest($5::uuid[], $6::bigint[], $7::bytea[]) AS chained (id, seq, hash)"
+    " WHERE audit.site = $1 AND audit.id = chained.id)",
+    "sealed AS (INSERT INTO audit_seal (site, seq, hash, head, sealed_at) VALUES ($1, $8, $9, $10, $11))",
 )
-_SEAL = text("INSERT INTO audit_seal (site, seq, hash, head, sealed_at) VALUES (:site, :seq, :hash, :head, :sealed_at)")
 
 
 class Sealer:
@@ -107,21 +108,19 @@ class Sealer:
             pass
 
     async def _seal_batch(self, site: str) -> bool:
-        async with self._keeper.transaction(site, ACTION) as tx:
-            await tx.execute(_LOCK, {"site": site})
-            seq, hash = await self._head(tx)
+        async with self._keeper.transaction(site, ACTION, claim=_ALONE) as tx:
             sealed_at = self._now()
             rows = (await tx.execute(_UNSEALED, {"site": site, "batch": BATCH})).mappings().all()
             if rows:
+                seq, hash = self._opened(tx, rows[0]["last_head"])
                 hashes = _hashes(hash, site, seq, rows)
-                await _number(tx, seq, rows, hashes)
                 complete = len(rows) < BATCH
-                await self._announce(tx, Seal(tx.service, site, seq + len(rows), hashes[-1], sealed_at, complete))
+                seal = Seal(tx.service, site, seq + len(rows), hashes[-1], sealed_at, complete)
+                await self._seal_rows(tx, [row["id"] for row in rows], hashes, seal)
         return len(rows) < BATCH
 
-    async def _head(self, tx: Tx) -> tuple[int, bytes]:
+    def _opened(self, tx: Tx, head: str | None) -> tuple[int, bytes]:
         """Where the chain goes on: what the last seal says under its signature, whatever stands beside it."""
-        head = (await tx.execute(_LAST, {"site": tx.site.name})).scalar_one_or_none()
         if head is None:
             return 0, GENESIS
         last = self._keys().opened(head)
@@ -129,13 +128,14 @@ class Sealer:
             raise SealForged
         return last.seq, last.hash
 
-    async def _announce(self, tx: Tx, seal: Seal) -> None:
-        head = self._signer.signed(seal)
-        row = {"site": seal.site, "seq": seal.seq, "hash": seal.hash, "head": head, "sealed_at": seal.sealed_at}
-        await tx.execute(_SEAL, row)
+    async def _seal_rows(self, tx: Tx, ids: list[UUID], hashes: list[bytes], seal: Seal) -> None:
+        """Number and chain them, seal how far that got, and announce it."""
+        head, seqs = self._signer.signed(seal), range(seal.seq - len(ids) + 1, seal.seq + 1)
         id, at = str(chain_id(seal.service, seal.site)), to_proto(seal.sealed_at)
         sealed = AuditSealed(audit_chain_id=id, seq=seal.seq, sealed_at=at, head=head)
         outbox.append(tx, sealed, label="general")
+        last = seal.seq, seal.hash, head, seal.sealed_at
+        await outbox.announce(tx, ids, seqs, hashes, *last, statement=_SEAL)
 
 
 def _hashes(before: bytes, site: str, seq: int, rows: Sequence[Mapping[Any, Any]]) -> list[bytes]:
@@ -143,9 +143,3 @@ def _hashes(before: bytes, site: str, seq: int, rows: Sequence[Mapping[Any, Any]
     for number, row in enumerate(rows, start=seq + 1):
         hashes.append(chained(hashes[-1], site, number, row))
     return hashes[1:]
-
-
-async def _number(tx: Tx, seq: int, rows: Sequence[Mapping[Any, Any]], hashes: list[bytes]) -> None:
-    numbers = list(range(seq + 1, seq + len(rows) + 1))
-    chain = {"site": tx.site.name, "ids": [row["id"] for row in rows], "seqs": numbers, "hashes": hashes}
-    await tx.execute(_CHAIN, chain)
