@@ -111,7 +111,7 @@ async def read(network: Network, workup: str) -> Any:
 
 
 def announced(network: Network, ids: list[str]) -> list[str]:
-    """The events about some records, in the order in which they were made."""
+    """The events about some records, those of each in the order in which they were made."""
     every = ", ".join(f"'{id}'" for id in ids)
     rows = network.rows("intake", f"SELECT subject FROM outbox WHERE aggregate_id IN ({every}) ORDER BY id")
     return [row["subject"].rsplit(".", 1)[1] for row in rows]

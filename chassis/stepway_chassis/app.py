@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -198,7 +199,9 @@ class Service:
             except Exception as error:
                 log.warning("service.unready", error_type=type(error).__name__)
                 await self.server.serving(False)
+            slept = time.monotonic()
             await asyncio.sleep(WATCH_SECONDS)
+            self.telemetry.metrics.loop_delayed(time.monotonic() - slept - WATCH_SECONDS)
 
     async def stop(self) -> None:
         """Say no, stop pulling, finish what was begun, seal it, publish what was committed, close."""

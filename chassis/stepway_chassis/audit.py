@@ -10,9 +10,8 @@ from sqlalchemy import text
 from stepway_chassis import outbox
 from stepway_chassis.transaction import Tx
 
-_ROW = """
-    INSERT INTO audit (site, people, actor, actor_kind, action, purpose, outcome, reason, trace_id)
-    VALUES ($1, $5, $6, $7, $8, $9, $10, $11, $12)"""
+_INTO = "INSERT INTO audit (site, people, actor, actor_kind, action, purpose, outcome, reason, trace_id) VALUES"
+_RECORD_ALONE = f"{_INTO} ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 
 _LIST = text(
     "SELECT at, actor, actor_kind, action, outcome, reason, purpose, people, trace_id FROM audit"
@@ -25,7 +24,7 @@ def recording(*also: str) -> str:
     """A statement that stores what `tx` announces and who did what, and does this too: $1 is the site, $5 the people,
     $6 the caller's subject, $8 the action, and its own values begin at $13.
     """
-    return f"WITH {', '.join((outbox.ANNOUNCED, *also))} {_ROW}"
+    return f"WITH {', '.join((outbox.ANNOUNCED, *also))} {_INTO} ($1, $5, $6, $7, $8, $9, $10, $11, $12)"
 
 
 _RECORD = recording()
@@ -36,7 +35,11 @@ async def record(tx: Tx, outcome: str, *values: Any, reason: str = "", statement
     tx.audited = True
     trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
     who = tx.caller.subject, tx.caller.kind.value, tx.action, tx.purpose
-    await tx.run(statement, *outbox.taken(tx), tx.people, *who, outcome, reason, trace_id, *values)
+    row = tx.people, *who, outcome, reason, trace_id
+    if statement is _RECORD and not tx.announced:  # as whoever only reads
+        await tx.run(_RECORD_ALONE, tx.site.name, *row)
+    else:
+        await tx.run(statement, *outbox.taken(tx), *row, *values)
 
 
 async def listed(tx: Tx, *, person: UUID | None, since: datetime | None, limit: int) -> list[dict[str, Any]]:

@@ -48,7 +48,8 @@ _REFUSALS: dict[str, tuple[type[Refusal], str, str]] = {
     "22P05": (InvalidInput, "TEXT_NOT_STORABLE", "A text holds a character that cannot be stored, such as NUL."),
 }
 _CONNECTION_BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)  # as the driver finds it, half-way
-_CONNECTION_LOST = ("08", "57P", "53", "25P03")  # connection, operator intervention, resources; idle timeout
+# Classes: connection, operator intervention, resources; and transactions that stood still, or took too long.
+_CONNECTION_LOST = ("08", "57P", "53", "25P03", "25P04")
 
 
 class Database:
@@ -80,7 +81,8 @@ class Database:
     ) -> AsyncIterator[Tx]:
         """A transaction inside `site`, on behalf of `call`, or of the service itself; sites take turns.
 
-        What the service does of itself to somebody's record is audited as done; whoever answers a call audits it.
+        What the service does of itself to somebody's record is audited as done; whoever answers a call audits it. What
+        was announced and is not stored yet is stored before the commit.
         Raises NotFound (SITE_UNKNOWN) and Unavailable (WRONG_CELL, SITE_DRAINING, BUSY, DATABASE_UNAVAILABLE).
         """
         tx: Tx | None = None

@@ -61,6 +61,7 @@ class Metrics:
             "db.client.connection.wait_time", "How long work waited for a database connection.", _WAITS
         )
         self._lag = self._histogram("stepway.loop.lag", "How late background loops came to a site.", _DELAYS)
+        self._loop_delay = self._histogram("stepway.event_loop.delay", "How late the event loop was.", _WAITS)
         self._redelivered = self._counter("stepway.consumer.redeliveries", "Deliveries that were not the first.")
         self._duplicate = self._counter("stepway.inbox.duplicates", "Events that had been handled before.")
         self._buried = self._counter("stepway.dead_letters.buried", "Events that became dead letters.")
@@ -119,6 +120,10 @@ class Metrics:
 
     def late(self, loop: str, site: str, seconds: float) -> None:
         self._write(self._lag.record, max(0.0, seconds), site, {"stepway.loop": loop})
+
+    def loop_delayed(self, seconds: float) -> None:
+        """Of the whole process: it belongs to no site."""
+        self._write(self._loop_delay.record, max(0.0, seconds), "", {})
 
     def pending(self, site: str, lane: str, events: int) -> None:
         self._note("stepway.consumer.pending", site, events, {"stepway.lane": lane})

@@ -41,7 +41,8 @@ _EVENTS = """
       JOIN head USING (noun, aggregate)
      ORDER BY noun, aggregate, number"""
 # Locks the heads, numbers the events from there, and stores them in their order; $1 to $4 are what `taken` gives.
-ANNOUNCED = f"head AS ({_HEADS}), announced AS ({_EVENTS})"
+_HEAD = f"head AS ({_HEADS})"
+ANNOUNCED = f"{_HEAD}, announced AS ({_EVENTS})"
 
 
 def append(tx: Tx, *messages: Message, label: str) -> None:
@@ -73,14 +74,14 @@ def taken(tx: Tx) -> tuple[Any, ...]:
 
 def announcing(*also: str) -> str:
     """A statement that stores what `tx` announces, and does this too: $1 is the site, its own values begin at $5."""
-    return f"WITH {', '.join((ANNOUNCED, *also))} SELECT"
+    return f"WITH {', '.join((_HEAD, *also))} {_EVENTS}"
 
 
 _ANNOUNCE = announcing()
 
 
 async def announce(tx: Tx, *values: Any, statement: str = _ANNOUNCE) -> None:
-    """Store what waits, before the end or where nothing is recorded there."""
+    """Store now what was appended so far; the end of a transaction does it otherwise."""
     await tx.run(statement, *taken(tx), *values)
 
 

@@ -24,6 +24,7 @@ LOOK_AROUND_SECONDS = 300.0  # what no process of ours noted, such as an operato
 BATCH = 1000
 NOT_OURS = frozenset({"SITE_UNKNOWN", "WRONG_CELL"})  # whoever runs the site by now seals what we left there
 
+# Taken with the entry: a statement after it sees what whoever held it before has committed.
 _ALONE = Claim("SELECT pg_advisory_xact_lock(hashtextextended('seal/' || $1, 0)) FROM entered")
 _UNSEALED = text(
     "SELECT id, at, actor, actor_kind, action, people, purpose, outcome, reason, trace_id,"
@@ -103,7 +104,9 @@ class Sealer:
         return True
 
     async def seal(self, site: str) -> None:
-        """All that was committed at this site before. Raises SealForged: the last seal there is none of ours."""
+        """All that was committed at this site before. Raises SealForged: the seal that it would go on
+        from is none of ours.
+        """
         while not await self._seal_batch(site):
             pass
 

@@ -12,7 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from sqlalchemy import Connection
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
 
-_LONGEST_STATEMENT = 2000
+_LONGEST_STATEMENT = 4000
 _SILENT = trace.NoOpTracer()
 
 

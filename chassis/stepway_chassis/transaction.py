@@ -25,9 +25,9 @@ class Site:
 
 @dataclass(frozen=True)
 class Claim:
-    """A row that is written as the transaction enters its site, in the same round trip, unless it is there already.
+    """What a transaction takes as it enters its site, in the same round trip: a row, unless it is there, or a lock.
 
-    `statement` selects from `entered` and returns a row if it wrote one; $1 is the site, `values` are $3 and so on.
+    `statement` selects from `entered` and returns a row if it got it; $1 is the site, `values` are $3 and so on.
     """
 
     statement: str
@@ -52,14 +52,13 @@ class Tx:
     action: str
     purpose: str
     now: datetime
-    claimed: bool  # whether the claim's row was written; true where nothing was claimed
+    claimed: bool  # whether the claim got what it is for; true where nothing was claimed
     correlation: str = ""
     causation: str = ""
     stands_for: str = ""  # by which id the caller's own records are kept, where they were merged into others
     people: list[UUID] = field(default_factory=list)
-    announced: dict[tuple[str, str], list[dict[str, Any]]] = field(
-        default_factory=dict
-    )  # events to store, by aggregate
+    # Events that are not stored yet, by noun and id of what they are about.
+    announced: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
     sought: list[UUID] = field(default_factory=list)  # whose record was found, whether or not it may be told of
     concerned: bool = False
     work_left: set[str] = field(default_factory=set)  # who has something to do after the commit: loops, the relay

@@ -47,9 +47,12 @@ async def lags(admin: Admin) -> Lags:
 
 
 def behind(consumers: Sequence[ConsumerInfo]) -> dict[Place, int]:
-    """Of each lane the generation that this version pulls from; another one only where that is missing."""
+    """Of each lane the generation that somebody pulls from, else the one of this version, else any.
+
+    A cell of another version may listen to other types of events, and leaves this version's durable to itself.
+    """
     found: dict[Place, int] = {}
-    for consumer in sorted(consumers, key=_is_current):
+    for consumer in sorted(consumers, key=lambda each: (bool(each.num_waiting), _is_current(each))):
         named = _DURABLE.fullmatch(consumer.name)
         if named:
             waiting = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)

@@ -46,12 +46,20 @@ COLUMNS: Mapping[str, tuple[str, int]] = {  # heading and width of each
     "open_risk_flags": ("flags", 5),
 }
 
+SCREEN = 40  # rows
+
 
 def status_screen(seen: Status) -> Group:
-    """One line for each part, one for each service at each site; what is not well is red."""
+    """One line for each part, one for each service at each site; what is not well is red.
+
+    Of more rows than a screen has only those are shown that have something to tell.
+    """
+    rows = seen.rows if len(seen.rows) <= SCREEN else [row for row in seen.rows if row.tells]
+    silent = len({row.site for row in seen.rows} - {row.site for row in rows})
+    rest = [Text(f"{silent} more sites, each of them well, up to date and in the shared cell")] if silent else []
     heading = Text("  ".join(heading.ljust(width) for heading, width in COLUMNS.values()), "bold")
     verdict = Text("All is well.", "green") if seen.well else Text("Not all is well: see what is red or has a !", "red")
-    return Group(*map(_part, seen.parts), "", heading, *map(_row, seen.rows), "", verdict)
+    return Group(*map(_part, seen.parts), "", heading, *map(_row, rows), *rest, "", verdict)
 
 
 def status_json(seen: Status) -> dict[str, Any]:

@@ -65,6 +65,12 @@ class Row:
         if self.oldest_seconds > LATE_SECONDS:
             yield "oldest_seconds"
 
+    @property
+    def tells(self) -> bool:
+        """Whether there is more to say than that it is there."""
+        busy = (self.lag, self.unpublished, self.open_risk_flags, self.cell != "shared")
+        return any(busy) or any(self.faults)
+
 
 @dataclass(frozen=True)
 class Status:

@@ -52,19 +52,16 @@ def main() -> None:
     console, began = Console(width=None if sys.stdout.isatty() else 140), time.monotonic()
     rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
     facts = {"at": datetime.now(UTC).isoformat(), **machine.facts(), "rounds": rounds, "seconds a round": seconds}
-    with Stand(RUNS / f"bench-{os.getpid()}", rounds=rounds, seconds=seconds, say=console.print) as stand:
-        findings = _measured(stand, [only] if only else [*PARTS])
-    for table in report.tables(findings):
-        console.print(table)
-    _keep(report.document(findings, {**facts, "seconds": round(time.monotonic() - began)}))
-
-
-def _measured(stand: Stand, parts: list[str]) -> dict[str, Findings]:
-    found = {}
-    for part in parts:
-        stand.say(f"Measuring {part}")
-        found[part] = PARTS[part](stand)
-    return found
+    found: dict[str, Findings] = {}
+    try:
+        with Stand(RUNS / f"bench-{os.getpid()}", rounds=rounds, seconds=seconds, say=console.print) as stand:
+            for part in [only] if only else PARTS:
+                console.print(f"Measuring {part}")
+                found[part] = PARTS[part](stand)
+    finally:  # what was measured is told also when a later part fails
+        for table in report.tables(found):
+            console.print(table)
+        _keep(report.document(found, {**facts, "seconds": round(time.monotonic() - began)}))
 
 
 def _keep(document: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from tests.waiting import until
 
 MOVES = 60 if SOAK else 10
 SHARE = 100 if SOAK else 22  # commands for each move
-REPLICAS = (2, 4) if SOAK else (3,)
+REPLICAS = (2, 4)
 VICTIMS = (*SERVICES, *CELLS) if SOAK else ("intake", "notifications@west")
 _SHARES = (
     f"SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted"
@@ -39,8 +39,10 @@ async def test_row_24_a_site_moves_between_cells_under_load(stage: Stage, seed: 
     """Both cells of every service are alive; all five parts of the site move in each turn."""
     async with stage.cells(*CELLS), stage.loaded("row 24", seed) as load:
         for turn in range(MOVES):
+            before = _acknowledged(stage)
             load.issue(SHARE)
             await load.under_way(SHARE // 4)
+            await until(partial(_served, stage, before))  # also from where it was moved to a turn ago
             cell = ("west", "shared")[turn % 2]
             await asyncio.gather(*(stage.move(NORTHSIDE, service, cell) for service in stage.platform.services))
         load.issue(SHARE)
@@ -53,6 +55,14 @@ async def test_row_24_a_site_moves_between_cells_under_load(stage: Stage, seed: 
         assert [line.split()[:3] for line in shown.stdout.splitlines() if " west " in line] == [
             [NORTHSIDE, "intake", "west"]
         ]
+
+
+def _acknowledged(stage: Stage) -> int:
+    return sum(command.done and command.site == NORTHSIDE for command in stage.history.commands)
+
+
+async def _served(stage: Stage, before: int) -> bool:
+    return _acknowledged(stage) > before
 
 
 @pytest.mark.parametrize("victim", VICTIMS)

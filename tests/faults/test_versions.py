@@ -13,7 +13,7 @@ from tests.faults.stage import Stage
 from tests.network import LAKESIDE, NORTHSIDE
 from tests.waiting import until
 
-SHARE = 1000 if SOAK else 90
+SHARE = 1000 if SOAK else 120
 NEWER = "dead_letter WHERE reason = 'NEWER_SCHEMA' AND site = '{site}'"
 SAYS_MORE = "outbox WHERE site = '{site}' AND convert_from(payload, 'UTF8') LIKE '%\"route\"%'"
 

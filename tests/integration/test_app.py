@@ -248,6 +248,7 @@ async def test_a_handler_that_says_for_nobody_whose_record_it_touched_is_a_defec
 
     async def silent(tx: Tx, _: object) -> Any:
         outbox.append(tx, noted(account), label="general")
+        await outbox.announce(tx)
         return message("NoteResponse")()
 
     async with (

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
@@ -305,6 +306,26 @@ async def test_a_failure_that_was_passed_over_is_no_silent_rollback(ledger: Ledg
     with pytest.raises(RuntimeError, match="nothing was committed"):
         await announced(failing=True)
     await announced(failing=False)
+    assert events_of(ledger, account) == [1]
+
+
+async def test_a_failure_that_was_passed_over_is_a_defect_and_no_database_that_is_away(ledger: Ledger) -> None:
+    database, account = ledger.database(pool_size=1), uuid4()
+
+    def announcing(*, failing: bool) -> Decide:
+        async def decide(tx: Tx, _: object) -> Any:
+            tx.concerns(PERSON)
+            outbox.append(tx, noted(account), label="general")
+            if failing:
+                with suppress(Exception):
+                    await tx.run("SELECT 1 / 0")
+            return said()
+
+        return decide
+
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await command(database, announcing(failing=True))
+    await command(database, announcing(failing=False))
     assert events_of(ledger, account) == [1]
 
 

@@ -71,7 +71,7 @@ async def durables(ledger: Ledger, site: str) -> list[Any]:
         return [info for info in infos if (info.name or "").startswith(f"ledger-{site}-")]
 
 
-async def test_with_a_backlog_a_newer_version_and_the_older_one_again_hear_everything_once(
+async def test_with_a_backlog_a_newer_version_the_older_one_and_the_newer_again_hear_everything_once(
     ledger: Ledger, site: str
 ) -> None:
     listener = Listener(site)
@@ -96,10 +96,13 @@ async def test_with_a_backlog_a_newer_version_and_the_older_one_again_hear_every
             return set(heard("Counted")) == counts
 
         await until(history_heard)
-    more, _ = await announce(ledger, site, 40)
-    notes |= more
+    more_notes, more_counts = await announce(ledger, site, 40)
+    notes |= more_notes
     async with listening(ledger, older):
         await until(all_heard)
+    counts |= more_counts  # the older one has heard none of these
+    async with listening(ledger, newer):
+        await until(history_heard)
     assert sorted(heard("Noted")) == sorted(notes)
     assert sorted(heard("Counted")) == sorted(counts)
     generations = await durables(ledger, site)

@@ -55,6 +55,7 @@ SAYS_NOTHING = {"care": {"messaging_client_operation_duration_seconds"}}
 CLINICAL = {
     "intake": (
         *("stepway_risk_flags_open", "stepway_risk_flags_urgent", "stepway_risk_flags_unpaged"),
+        *("stepway_risk_flags_overdue", "stepway_referrals_overdue"),
         *("stepway_hand_offs_open", "stepway_hand_offs_overdue"),
     ),
     "scheduling": ("stepway_waitlist_people",),

@@ -75,6 +75,16 @@ async def test_what_is_appended_bit_by_bit_is_one_chain_and_what_follows_a_store
     assert numbers(stored(ledger, account)) == [("Noted", 1, 0), ("Closed", 2, 0), ("Noted", 3, 1)]
 
 
+async def test_new_and_known_aggregates_of_one_transaction_are_each_numbered_from_where_they_are(
+    ledger: Ledger,
+) -> None:
+    database, one, two = ledger.database(), uuid4(), uuid4()
+    await append(database, noted(one))
+    await append(database, closed(two), noted(one), noted(two), closed(one), noted(one))
+    assert numbers(stored(ledger, one)) == [("Noted", 1, 0), ("Noted", 2, 1), ("Closed", 3, 0), ("Noted", 4, 2)]
+    assert numbers(stored(ledger, two)) == [("Closed", 1, 0), ("Noted", 2, 0)]
+
+
 async def test_aggregates_and_sites_are_numbered_apart(ledger: Ledger) -> None:
     database, one, two = ledger.database(), uuid4(), uuid4()
     await append(database, noted(one), noted(two), noted(one))

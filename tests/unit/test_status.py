@@ -51,6 +51,12 @@ def test_the_lag_is_what_was_not_acknowledged_in_the_generation_of_today() -> No
     assert found == {("care", "north-side", "normal"): 5}
 
 
+def test_the_lag_of_a_cell_of_another_version_is_that_of_the_generation_it_pulls_from() -> None:
+    left = a_consumer(durable("care", "northside", False, CARE), 99)
+    pulled = replace(a_consumer("care-northside-normal-00000000", 4), num_waiting=1)
+    assert behind([left, pulled]) == behind([pulled, left]) == {("care", "northside", "normal"): 4}
+
+
 def test_another_generation_counts_where_there_is_no_other() -> None:
     assert behind([a_consumer("care-northside-normal-00000000", 9)]) == {("care", "northside", "normal"): 9}
 
@@ -64,6 +70,21 @@ def test_a_service_that_does_not_listen_has_no_lag() -> None:
 def test_a_gauge_is_read_by_site() -> None:
     text = 'a{stepway_site="north"} 1\na{stepway_site="north",lane="b"} 2\na{stepway_site="south"} 0\nb 1\n'
     assert by_site(text, "a") == {"north": 3.0, "south": 0.0}
+
+
+@pytest.mark.parametrize(
+    "busy", [{"lag": 1}, {"unpublished": 1}, {"open_risk_flags": 1}, {"cell": "west"}, {"state": "draining"}]
+)
+def test_of_many_sites_one_screen_has_those_that_have_something_to_tell(busy: dict[str, Any]) -> None:
+    quiet = replace(WELL, open_risk_flags=0)
+    many = [replace(quiet, site=f"site-{number:03d}") for number in range(200)]
+    many[150] = replace(many[150], **busy)
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(report.status_screen(Status([], many)))
+    shown = captured.get()
+    assert [line.split()[0] for line in shown.splitlines() if line.startswith("site-")] == ["site-150"]
+    assert "199 more sites" in shown
 
 
 def test_one_screen_fits_a_hundred_columns_and_marks_what_is_not_well() -> None:

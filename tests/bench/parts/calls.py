@@ -6,6 +6,8 @@ from tests.bench import pipelines
 from tests.bench.figures import Aim, Figure, Findings, ratio
 from tests.bench.floor import places
 from tests.bench.floor.service import ECHO
+from tests.bench.machine import taken
+from tests.bench.parts.rest import MEMORY
 from tests.bench.pipelines import Pipeline
 from tests.bench.stand import Stand
 
@@ -26,7 +28,8 @@ def measure(stand: Stand) -> Findings:
         found = [side_by_side(stand, floor, real, callers, aim=AIMS.get(callers)) for callers in CALLERS]
         ratios = [each for one in found for each in one.ratios]
         figures = [each for one in found for each in one.figures]
-        return Findings(ratios, figures + _single_steps(stand, floor))
+        memory = Figure("memory of intake, after these calls", "MB", [taken(real.processes[0].pid).megabytes], MEMORY)
+        return Findings(ratios, [*figures, memory, *_single_steps(stand, floor)])
 
 
 def side_by_side(

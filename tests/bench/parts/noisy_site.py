@@ -16,10 +16,10 @@ ALONE, BESIDE = "quiet site alone", f"quiet site beside one with {NOISE} times i
 def measure(stand: Stand) -> Findings:
     taken: dict[str, list[list[float]]] = {ALONE: [], BESIDE: []}
     noise: list[float] = []
-    with stand.service("intake"), pipelines.listener(stand), Worker() as crowd:
+    with stand.service("intake", STEPWAY_SITE_PACE=None), pipelines.listener(stand), Worker() as crowd:
         for _ in range(stand.rounds):
             taken[ALONE].append(_quiet(stand))
-            crowd.begin("call", **_load(stand, 1, NOISE, stand.seconds * 2))
+            crowd.begin("call", **_load(stand, 1, NOISE, stand.seconds * 3.5))
             taken[BESIDE].append(_quiet(stand))
             noise.append(crowd.result()["all"]["rate"])
             pipelines.drain(stand, pipelines.ANNOUNCED, pipelines.HANDLED)
@@ -31,7 +31,7 @@ def measure(stand: Stand) -> Findings:
 
 def _quiet(stand: Stand) -> list[float]:
     """How long each call of the quiet site took; its client is a process of its own, as it would be."""
-    done = stand.worker.do("call", **_load(stand, 0, 1, stand.seconds * 1.5))["all"]
+    done = stand.worker.do("call", **_load(stand, 0, 1, stand.seconds * 3))["all"]
     assert not done["refused"], "the quiet site was refused"
     return list(done["taken"])
 

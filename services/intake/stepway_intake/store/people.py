@@ -44,11 +44,12 @@ _FOUND_BY = """
     SELECT CAST(:site AS text), CAST(:patient_id AS uuid), kind, value
       FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])) AS key (kind, value)"""
 _KEEP_KEYS = text(f"{_FOUND_BY} ON CONFLICT DO NOTHING")
-ADDED = (_ADD.columns().cte("known"), text(_FOUND_BY).columns().cte("found_by"))
-"""The patient, and what they are found by; `added` are its values."""
+PATIENT = (_ADD.columns().cte("known"), text(_FOUND_BY).columns().cte("found_by"))
+"""Adds somebody, and what they are found by, beside a statement that adds what is known of them."""
 
 
-def added(tx: Tx, new: Patient) -> dict[str, Any]:
+def patient_values(tx: Tx, new: Patient) -> dict[str, Any]:
+    """What PATIENT adds."""
     values = {"person": asdict(new.person), "label": new.label, "created_at": tx.now}
     return {**_found_by(tx, keys_of(new.person), new.id), **values}
 

@@ -16,7 +16,7 @@ from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain.people import Label, Patient
 from stepway_intake.domain.referrals import Action, Place, Referral, Source, Status, Times, Waits
-from stepway_intake.store.people import ADDED, added, patient, person, related_person
+from stepway_intake.store.people import PATIENT, patient, patient_values, person, related_person
 from stepway_intake.store.tables import METADATA
 
 referral = records.records(
@@ -53,22 +53,23 @@ _RECEIVED = (
     *("site", "id", "patient_id", "status", "related_people", "reason", "received_at", "source", "sender"),
     *("next_action", "due_at", "attempts", "admitted_at", "closing_reason"),
 )
-_values = (bindparam(name, type_=referral.c[name].type) for name in _RECEIVED)
-_add = insert(referral).from_select(_RECEIVED, select(*_values))
-_add_first = _add.add_cte(*ADDED)
+_add = insert(referral).from_select(
+    _RECEIVED, select(*(bindparam(name, type_=referral.c[name].type) for name in _RECEIVED))
+)
+_add_first = _add.add_cte(*PATIENT)
 
 
 async def add_referral(tx: Tx, received: Referral) -> None:
     """Of somebody whom the site knows."""
-    await tx.execute(_add, _received(tx, received))
+    await tx.execute(_add, _values(tx, received))
 
 
 async def add_first_referral(tx: Tx, received: Referral) -> None:
     """With the patient, whom the site has not known before, in one statement."""
-    await tx.execute(_add_first, {**_received(tx, received), **added(tx, received.patient)})
+    await tx.execute(_add_first, {**_values(tx, received), **patient_values(tx, received.patient)})
 
 
-def _received(tx: Tx, received: Referral) -> dict[str, Any]:
+def _values(tx: Tx, received: Referral) -> dict[str, Any]:
     return {
         "site": tx.site.name,
         "id": received.id,
