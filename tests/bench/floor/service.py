@@ -11,6 +11,7 @@ import grpc
 from grpc_health.v1 import _async as health_async
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from stepway_chassis.relay import BY_INDEX
 from tests.bench.floor.places import ADD_EVENT, ADD_REFERRAL, PAYLOAD, SUBJECT, connected
 
 SERVICE = "floor.Floor"
@@ -54,7 +55,7 @@ class Floor:
 
 
 async def serve() -> None:
-    pool = await asyncpg.create_pool(os.environ["FLOOR_DATABASE"], min_size=10, max_size=10)
+    pool = await asyncpg.create_pool(os.environ["FLOOR_DATABASE"], min_size=10, max_size=10, server_settings=BY_INDEX)
     client = await connected(os.environ["FLOOR_NATS"], "admin", os.environ["FLOOR_PASSWORD"])
     floor = Floor(pool, client.jetstream())
     server = grpc.aio.server()
