@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import BadRequestError
 
 from stepway_chassis.broker import STREAM, Broker
-from stepway_chassis.database import understand_json
+from stepway_chassis.database import BY_INDEX, understand_json
 from stepway_chassis.logs import log
 from stepway_chassis.metrics import Waiting
 from stepway_chassis.telemetry import Telemetry
@@ -32,8 +32,6 @@ BALANCE_SECONDS = 2.0
 LOOK_SECONDS = 2.0
 STALE_SECONDS = 8.0  # shorter than the server's idle_session_timeout of 10 s for this role
 LONGEST_PAUSE_SECONDS = 10.0
-# A plan is made when the outbox is as good as empty, and kept while it grows.
-BY_INDEX = {"enable_seqscan": "off"}
 _REFUSED = (BadRequestError, MaxPayloadError, BadSubjectError, BadHeaderError)  # for good; all else may pass
 _AWAY = (nats.errors.Error, TimeoutError, OSError)
 _DATABASE_GONE = (

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
@@ -33,6 +33,12 @@ class Crowd:
     count: int = 0
     refused: int = 0
 
+    def beginnings(self) -> Iterator[Iterator[Sequence[str]]]:
+        """The places of each caller; they begin far from each other: in step they would wait for the same record."""
+        for caller in range(self.callers):
+            first = caller * len(self.at) // self.callers
+            yield cycle([*self.at[first:], *self.at[:first]])
+
     def answered(self, sent: float, at: float, begins: float, ends: float) -> None:
         self.count += 1
         self.within += begins <= at <= ends
@@ -47,7 +53,9 @@ async def call(address: str, method: str, crowds: dict[str, dict[str, Any]], sec
         working = {name: Crowd(**crowd) for name, crowd in crowds.items()}
         begins = time.monotonic() + WARM_UP_SECONDS
         ends = begins + seconds
-        callers = [_caller(invoke, each, begins, ends) for each in working.values() for _ in range(each.callers)]
+        callers = [
+            _caller(invoke, each, places, begins, ends) for each in working.values() for places in each.beginnings()
+        ]
         await asyncio.gather(*callers)
     return {
         name: {
@@ -60,8 +68,8 @@ async def call(address: str, method: str, crowds: dict[str, dict[str, Any]], sec
     }
 
 
-async def _caller(invoke: Any, crowd: Crowd, begins: float, ends: float) -> None:
-    ask, places = ASKED[crowd.asked](), cycle(crowd.at)
+async def _caller(invoke: Any, crowd: Crowd, places: Iterator[Sequence[str]], begins: float, ends: float) -> None:
+    ask = ASKED[crowd.asked]()
     while (sent := time.monotonic()) < ends:
         site, token, *about = next(places)
         metadata = (("authorization", f"Bearer {token}"), ("stepway-site", site))

@@ -22,7 +22,7 @@ from stepway_chassis import outbox, telemetry
 from stepway_chassis import relay as relay_module
 from stepway_chassis.app import App, Runtime, Wiring, utc_now
 from stepway_chassis.broker import Broker
-from stepway_chassis.database import Database, json_connection
+from stepway_chassis.database import BY_INDEX, Database, json_connection
 from stepway_chassis.relay import LOCKS, SHARDS, Relay
 from stepway_chassis.testing import running
 from stepway_cli.local.process import Process
@@ -127,7 +127,7 @@ class Bench:
     async def explained(self, query: str, arguments: str) -> str:
         """How the server would go about it, asked as the role `relay`, by a plan for whatever arguments."""
         async with json_connection(self.apart.url("intake", "relay")) as connection:
-            for name, value in (relay_module.BY_INDEX | {"plan_cache_mode": "force_generic_plan"}).items():
+            for name, value in (BY_INDEX | {"plan_cache_mode": "force_generic_plan"}).items():
                 await connection.execute(f"SET {name} = {value}")
             await connection.execute(f"PREPARE asked AS {query}")
             return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE asked ({arguments})"))

@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import _async as health_async
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from stepway_chassis.relay import BY_INDEX
+from stepway_chassis.database import BY_INDEX
 from tests.bench.floor.places import ADD_EVENT, ADD_REFERRAL, PAYLOAD, SUBJECT, connected
 
 SERVICE = "floor.Floor"

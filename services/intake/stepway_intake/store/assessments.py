@@ -36,27 +36,26 @@ assessment = records.records(
 
 
 async def add_assessment(tx: Tx, made: Assessment) -> None:
-    await tx.execute(
-        insert(assessment).values(
-            site=tx.site.name,
-            id=made.id,
-            referral_id=made.referral_id,
-            patient_id=made.patient_id,
-            instrument=made.instrument,
-            answers={str(item): value for item, value in made.answers.items()},
-            total=made.score.total,
-            band=made.score.band,
-            missing=made.score.missing,
-            rule=made.score.rule,
-            answered_at=made.answered_at,
-            version=made.score.version,
-            treat_as=made.score.treat_as,
-            permille=made.score.permille,
-            scales=dict(made.score.scales),
-            findings=dict(made.score.findings),
-            workup_id=made.workup_id,
-        )
-    )
+    values = {
+        "site": tx.site.name,
+        "id": made.id,
+        "referral_id": made.referral_id,
+        "patient_id": made.patient_id,
+        "instrument": made.instrument,
+        "answers": {str(item): value for item, value in made.answers.items()},
+        "total": made.score.total,
+        "band": made.score.band,
+        "missing": made.score.missing,
+        "rule": made.score.rule,
+        "answered_at": made.answered_at,
+        "version": made.score.version,
+        "treat_as": made.score.treat_as,
+        "permille": made.score.permille,
+        "scales": dict(made.score.scales),
+        "findings": dict(made.score.findings),
+        "workup_id": made.workup_id,
+    }
+    await tx.execute(insert(assessment), values)
 
 
 async def find_assessment(tx: Tx, id: UUID) -> Assessment:
