@@ -19,8 +19,8 @@ up: $(VENV)/run.stamp ## run the platform here until Ctrl-C
 
 test: check ## every rule once, on real servers: half of it beside the other, each on servers of its own
 	@mkdir -p .stepway
-	$(BIN)/pytest -q tests/faults > .stepway/faults.log 2>&1 & faults=$$!; \
-	$(BIN)/pytest -q tests --ignore tests/faults; rest=$$?; \
+	$(BIN)/pytest -q tests --ignore tests/integration --ignore tests/e2e > .stepway/faults.log 2>&1 & faults=$$!; \
+	$(BIN)/pytest -q tests/integration tests/e2e; rest=$$?; \
 	wait $$faults; played=$$?; cat .stepway/faults.log; exit $$((rest + played))
 
 unit: $(VENV)/dev.stamp ## the rules of the domain, without any server

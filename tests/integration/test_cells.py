@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -156,13 +156,10 @@ async def cells(ledger: Ledger, *names: str) -> AsyncIterator[Mapping[str, Servi
         }
 
 
-def caller(ledger: Ledger, site: str, **ports: int) -> AbstractAsyncContextManager[Peers]:
-    names = {cell: "ledger" if cell == "shared" else f"ledger@{cell}" for cell in ports}
-    return calling(ledger, site, {names[cell]: f"127.0.0.1:{port}" for cell, port in ports.items()})
-
-
 @asynccontextmanager
-async def calling(ledger: Ledger, site: str, addresses: dict[str, str]) -> AsyncIterator[Peers]:
+async def caller(ledger: Ledger, site: str, **ports: int) -> AsyncIterator[Peers]:
+    names = {cell: "ledger" if cell == "shared" else f"ledger@{cell}" for cell in ports}
+    addresses = {names[cell]: f"127.0.0.1:{port}" for cell, port in ports.items()}
     token = ledger.network.token("tester", **{site: ["clinician"]})
     peers = Peers(addresses, Bearer(token), telemetry.start("test", ratio=0.0), utc_now)
     try:
@@ -183,17 +180,6 @@ async def test_a_caller_follows_a_site_from_cell_to_cell(ledger: Ledger, site: s
         for cell in ("shared", "west", "shared"):
             await moved(ledger, site, cell)
             assert [await answers(peers, site) for _ in range(2)] == [cell] * 2
-
-
-async def test_replicas_behind_one_address_take_calls_in_turn(ledger: Ledger) -> None:
-    async with (
-        running(an_app(saying("one")), ledger.environment()) as one,
-        running(an_app(saying("two")), ledger.environment()) as two,
-        calling(ledger, SITE, {"ledger": f"ipv4:127.0.0.1:{one.port},127.0.0.1:{two.port}"}) as peers,
-    ):
-        said = [await answers(peers, SITE) for _ in range(20)]
-        assert set(said) == {"one", "two"}
-        assert min(said.count("one"), said.count("two")) >= 5
 
 
 async def test_a_cell_that_is_gone_is_passed_by(ledger: Ledger, site: str) -> None:

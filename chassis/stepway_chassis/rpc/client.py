@@ -100,11 +100,7 @@ class Peers:
         if address not in self._channels:
             self._channels[address] = grpc.aio.insecure_channel(
                 address,
-                options=[
-                    ("grpc.lb_policy_name", "round_robin"),  # an address may stand for several replicas
-                    ("grpc.max_reconnect_backoff_ms", 2000),
-                    ("grpc.initial_reconnect_backoff_ms", 200),
-                ],
+                options=[("grpc.max_reconnect_backoff_ms", 2000), ("grpc.initial_reconnect_backoff_ms", 200)],
             )
         return self._channels[address]
 
