@@ -104,8 +104,9 @@ class Sealer:
         return True
 
     async def seal(self, site: str) -> None:
-        """All that was committed at this site before. Raises SealForged: the seal that it would go on
-        from is none of ours.
+        """All that was committed at this site before.
+
+        Raises SealForged: the seal that it would go on from is none of ours.
         """
         while not await self._seal_batch(site):
             pass

@@ -52,12 +52,17 @@ def behind(consumers: Sequence[ConsumerInfo]) -> dict[Place, int]:
     A cell of another version may listen to other types of events, and leaves this version's durable to itself.
     """
     found: dict[Place, int] = {}
-    for consumer in sorted(consumers, key=lambda each: (bool(each.num_waiting), _is_current(each))):
+    for consumer in sorted(consumers, key=lambda each: (_is_pulled(each), _is_current(each))):
         named = _DURABLE.fullmatch(consumer.name)
         if named:
             waiting = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
             found[named["service"], named["site"], named["lane"]] = waiting
     return found
+
+
+def _is_pulled(consumer: ConsumerInfo) -> bool:
+    """Somebody waits for more, or has enough in hand."""
+    return bool(consumer.num_waiting or consumer.num_ack_pending)
 
 
 def _is_current(consumer: ConsumerInfo) -> bool:

@@ -67,9 +67,10 @@ class Row:
 
     @property
     def tells(self) -> bool:
-        """Whether there is more to say than that it is there."""
+        """Whether there is more to say than that it is there, and be it that something is not known."""
         busy = (self.lag, self.unpublished, self.open_risk_flags, self.cell != "shared")
-        return any(busy) or any(self.faults)
+        unknown = self.dead_letters is None or (self.service == "intake" and self.open_risk_flags is None)
+        return unknown or any(busy) or any(self.faults)
 
 
 @dataclass(frozen=True)

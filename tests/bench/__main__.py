@@ -59,9 +59,10 @@ def main() -> None:
                 console.print(f"Measuring {part}")
                 found[part] = PARTS[part](stand)
     finally:  # what was measured is told also when a later part fails
-        for table in report.tables(found):
-            console.print(table)
-        _keep(report.document(found, {**facts, "seconds": round(time.monotonic() - began)}))
+        if found:
+            for table in report.tables(found):
+                console.print(table)
+            _keep(report.document(found, {**facts, "parts": [*found], "seconds": round(time.monotonic() - began)}))
 
 
 def _keep(document: dict[str, Any]) -> None:

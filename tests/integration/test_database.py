@@ -287,6 +287,11 @@ async def test_a_connection_that_was_lost_in_the_pool_is_replaced_before_anybody
     assert await backend(database) != lost
 
 
+async def test_a_plan_that_is_made_of_an_empty_table_does_not_read_all_of_it_later(ledger: Ledger) -> None:
+    async with ledger.database().transaction(SITE, "test") as tx:
+        assert (await tx.run("SHOW enable_seqscan"))["enable_seqscan"] == "off"
+
+
 async def backend(database: Database) -> int:
     async with database.transaction(SITE, "test") as tx:
         return int((await tx.execute(text("SELECT pg_backend_pid()"))).scalar_one())

@@ -131,6 +131,7 @@ async def test_after_a_journey_every_service_shows_every_number_for_its_site(
     if service == "intake":
         wanted -= {"stepway_event_delay_seconds"}  # nobody has taken the page yet
     now = await seen(network, service, lambda now: all(SITE in now.sites(metric) for metric in wanted))
+    assert now.sum("stepway_event_loop_delay_seconds_count", service_name=service) > 0  # of the process, at no site
     shown = [each.labels for metric in now.metrics if metric.name in wanted for each in metric.samples]
     assert {(labels["service_name"], labels["stepway_cell"]) for labels in shown} == {(service, "shared")}
 

@@ -53,8 +53,9 @@ def test_the_lag_is_what_was_not_acknowledged_in_the_generation_of_today() -> No
 
 def test_the_lag_of_a_cell_of_another_version_is_that_of_the_generation_it_pulls_from() -> None:
     left = a_consumer(durable("care", "northside", False, CARE), 99)
-    pulled = replace(a_consumer("care-northside-normal-00000000", 4), num_waiting=1)
-    assert behind([left, pulled]) == behind([pulled, left]) == {("care", "northside", "normal"): 4}
+    other = a_consumer("care-northside-normal-00000000", 4)
+    for pulled, lag in ((replace(other, num_waiting=1), 4), (replace(other, num_ack_pending=8), 12)):
+        assert behind([left, pulled]) == behind([pulled, left]) == {("care", "northside", "normal"): lag}
 
 
 def test_another_generation_counts_where_there_is_no_other() -> None:
@@ -73,7 +74,11 @@ def test_a_gauge_is_read_by_site() -> None:
 
 
 @pytest.mark.parametrize(
-    "busy", [{"lag": 1}, {"unpublished": 1}, {"open_risk_flags": 1}, {"cell": "west"}, {"state": "draining"}]
+    "busy",
+    [
+        *({"lag": 1}, {"unpublished": 1}, {"open_risk_flags": 1}, {"cell": "west"}, {"state": "draining"}),
+        *({"open_risk_flags": None}, {"dead_letters": None}),
+    ],
 )
 def test_of_many_sites_one_screen_has_those_that_have_something_to_tell(busy: dict[str, Any]) -> None:
     quiet = replace(WELL, open_risk_flags=0)
@@ -84,7 +89,7 @@ def test_of_many_sites_one_screen_has_those_that_have_something_to_tell(busy: di
         console.print(report.status_screen(Status([], many)))
     shown = captured.get()
     assert [line.split()[0] for line in shown.splitlines() if line.startswith("site-")] == ["site-150"]
-    assert "199 more sites" in shown
+    assert "and 199 of which there is nothing to tell" in shown
 
 
 def test_one_screen_fits_a_hundred_columns_and_marks_what_is_not_well() -> None:
