@@ -20,7 +20,7 @@ up: $(VENV)/run.stamp ## run the platform here until Ctrl-C
 test: check ## every rule once, on real servers: half of it beside the other, each on servers of its own
 	@mkdir -p .stepway
 	$(BIN)/pytest -q tests --ignore tests/integration --ignore tests/e2e > .stepway/beside.log 2>&1 & beside=$$!; \
-	$(BIN)/pytest -q tests/integration tests/e2e; here=$$?; \
+	$(BIN)/pytest -q tests/e2e tests/integration; here=$$?; \
 	wait $$beside; there=$$?; cat .stepway/beside.log; exit $$((here + there))
 
 unit: $(VENV)/dev.stamp ## the rules of the domain, without any server
