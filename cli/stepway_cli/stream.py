@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import nats
@@ -83,19 +83,29 @@ async def _read(
     jetstream: JetStreamContext, subject: str, place: _Place, *, follow: bool, bare: bool
 ) -> AsyncIterator[Msg]:
     """Whoever looks away for long, behind a pager say, finds the reader forgotten; another goes on where it was."""
-    reader = await jetstream.pull_subscribe(subject, stream=STREAM, config=_reader(place, bare))
-    left = await _pending(reader)
-    while left or follow:
+    reader, got = await _opened(jetstream, subject, place, bare), 0
+    left = await _left(reader, got)
+    while any(left) or follow:
         _end_if_interrupted()
-        for message in await _next(reader):
-            place = _Place(after=message.metadata.sequence.stream)
+        came = await _next(reader)
+        for message in came:
+            place, got = _Place(after=message.metadata.sequence.stream), message.metadata.sequence.consumer
             yield message
         try:
-            left = await _pending(reader)
+            left = await _left(reader, got)
+            lost = left.under_way > 0 and not came
         except NotFoundError:
-            reader = await jetstream.pull_subscribe(subject, stream=STREAM, config=_reader(place, bare))
-            left = await _pending(reader)
+            lost = True
+        if lost:
+            reader, got = await _opened(jetstream, subject, place, bare), 0
+            left = await _left(reader, got)
     await jetstream.delete_consumer(STREAM, (await reader.consumer_info()).name)
+
+
+async def _opened(
+    jetstream: JetStreamContext, subject: str, place: _Place, bare: bool
+) -> JetStreamContext.PullSubscription:
+    return await jetstream.pull_subscribe(subject, stream=STREAM, config=_reader(place, bare))
 
 
 def _end_if_interrupted() -> None:
@@ -105,9 +115,18 @@ def _end_if_interrupted() -> None:
         raise asyncio.CancelledError
 
 
-async def _pending(reader: JetStreamContext.PullSubscription) -> int:
-    """How many are still to come; what has aged out meanwhile is not. Raises NotFoundError."""
-    return (await reader.consumer_info()).num_pending or 0
+class _Left(NamedTuple):
+    """What a reader has still to be sent, and what it was sent and has not come: a look may end in between."""
+
+    waiting: int
+    under_way: int
+
+
+async def _left(reader: JetStreamContext.PullSubscription, got: int) -> _Left:
+    """What has aged out meanwhile is not left. `got` is the number of the last message. Raises NotFoundError."""
+    info = await reader.consumer_info()
+    sent = info.delivered.consumer_seq if info.delivered else 0
+    return _Left(info.num_pending or 0, max(0, sent - got))
 
 
 def _reader(place: _Place, bare: bool) -> api.ConsumerConfig:

@@ -46,6 +46,18 @@ async def readers(jetstream: JetStreamContext) -> set[str]:
     return {each.name for each in found if each.config.filter_subject == SUBJECT}
 
 
+async def test_what_comes_later_than_a_look_lasts_is_read_all_the_same(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "LOOK_SECONDS", 0.004)
+    sent = [str(number).encode() * 200 for number in range(1000)]
+    async with tides(network) as jetstream:
+        await jetstream.purge_stream(STREAM, subject=SUBJECT)
+        await asyncio.gather(*(jetstream.publish(SUBJECT, payload) for payload in sent))
+        for _ in range(5):
+            assert sorted([event.payload async for event in reading(network)]) == sorted(sent)
+
+
 @pytest.mark.usefixtures("short")
 async def test_a_reader_that_was_forgotten_is_replaced_where_it_was(network: Network) -> None:
     async with tides(network) as jetstream:
