@@ -56,7 +56,7 @@ def status_screen(seen: Status) -> Group:
     """
     rows = seen.rows if len(seen.rows) <= SCREEN else [row for row in seen.rows if row.tells]
     silent = len({row.site for row in seen.rows} - {row.site for row in rows})
-    rest = [Text(f"and {silent} of which there is nothing to tell")] if silent else []
+    rest = [Text(f"sites of which there is nothing to tell: {silent}")] if silent else []
     heading = Text("  ".join(heading.ljust(width) for heading, width in COLUMNS.values()), "bold")
     verdict = Text("All is well.", "green") if seen.well else Text("Not all is well: see what is red or has a !", "red")
     return Group(*map(_part, seen.parts), "", heading, *map(_row, rows), *rest, "", verdict)

@@ -89,7 +89,7 @@ def test_of_many_sites_one_screen_has_those_that_have_something_to_tell(busy: di
         console.print(report.status_screen(Status([], many)))
     shown = captured.get()
     assert [line.split()[0] for line in shown.splitlines() if line.startswith("site-")] == ["site-150"]
-    assert "and 199 of which there is nothing to tell" in shown
+    assert "sites of which there is nothing to tell: 199" in shown
 
 
 def test_one_screen_fits_a_hundred_columns_and_marks_what_is_not_well() -> None:
