@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,10 +31,6 @@ _BURY = text(
     " VALUES (:site, :consumer, :event_id, :subject, CAST(:headers AS jsonb), :payload, :reason, :error_type, :count)"
     " ON CONFLICT (site, consumer, event_id) DO UPDATE SET state = 'waiting', reason = excluded.reason,"
     " error_type = excluded.error_type, count = GREATEST(letter.count + 1, excluded.count), last_at = now()"
-)
-_FORGIVE_ONE = text(
-    "UPDATE delivery_failure SET count = count - 1"
-    " WHERE site = :site AND consumer = :consumer AND event_id = :event_id AND count > 0"
 )
 
 
@@ -98,6 +95,7 @@ class Deliveries:
         self._metrics = telemetry.metrics
         self._now = now
         self._max_failures = max_failures
+        self._owed: Counter[tuple[str, UUID]] = Counter()  # counts of a consumer's event that are to be taken back
 
     async def handle(self, handler: Handler[Any], delivery: Delivery) -> Outcome:
         if delivery.count > 1:
@@ -185,13 +183,26 @@ class Deliveries:
         return await self._bury(handler, delivery, "HANDLER_FAILED", error_type, count)
 
     async def _count(self, handler: Handler[Any], delivery: Delivery, error_type: str) -> int:
+        key = handler.name, delivery.event_id
+        owed = self._owed[key]
         async with self._database.transaction(delivery.site, handler.name) as tx:
-            return await inbox.count_failure(tx, handler.name, delivery.event_id, error_type)
+            count = await inbox.count_failure(tx, *key, error_type, owed)
+        self._settle(key, owed)
+        return count
 
     async def _uncount(self, handler: Handler[Any], delivery: Delivery) -> None:
-        key = {"site": delivery.site, "consumer": handler.name, "event_id": delivery.event_id}
+        """Who lives to say so was not taken down; what cannot be said (the site has moved) is with the next count."""
+        key = handler.name, delivery.event_id
+        self._owed[key] += 1
+        owed = self._owed[key]
         async with self._database.transaction(delivery.site, handler.name) as tx:
-            await tx.execute(_FORGIVE_ONE, key)
+            await inbox.uncount_failures(tx, *key, owed)
+        self._settle(key, owed)
+
+    def _settle(self, key: tuple[str, UUID], paid: int) -> None:
+        self._owed[key] -= paid
+        if not self._owed[key]:
+            del self._owed[key]
 
     async def _bury(
         self, handler: Handler[Any], delivery: Delivery, reason: str, error_type: str, count: int

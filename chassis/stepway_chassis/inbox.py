@@ -24,7 +24,11 @@ _COUNT = text(
     "INSERT INTO delivery_failure AS f (site, consumer, event_id, count, error_type)"
     " VALUES (:site, :consumer, :event_id, 1, :error_type)"
     " ON CONFLICT (site, consumer, event_id)"
-    " DO UPDATE SET count = f.count + 1, error_type = excluded.error_type, failed_at = now() RETURNING count"
+    " DO UPDATE SET count = GREATEST(f.count - :owed, 0) + 1, error_type = excluded.error_type, failed_at = now() RETURNING count"
+)
+_UNCOUNT = text(
+    "UPDATE delivery_failure SET count = GREATEST(count - :owed, 0)"
+    " WHERE site = :site AND consumer = :consumer AND event_id = :event_id"
 )
 
 
@@ -52,9 +56,14 @@ async def forgive(tx: Tx, consumer: str, event_id: UUID) -> None:
     await tx.execute(_FORGIVE, _key(tx, consumer, event_id))
 
 
-async def count_failure(tx: Tx, consumer: str, event_id: UUID, error_type: str) -> int:
-    counted = await tx.execute(_COUNT, {**_key(tx, consumer, event_id), "error_type": error_type})
+async def count_failure(tx: Tx, consumer: str, event_id: UUID, error_type: str, owed: int) -> int:
+    """Count one more, and take back those that are owed."""
+    counted = await tx.execute(_COUNT, {**_key(tx, consumer, event_id), "error_type": error_type, "owed": owed})
     return int(counted.scalar_one())
+
+
+async def uncount_failures(tx: Tx, consumer: str, event_id: UUID, owed: int) -> None:
+    await tx.execute(_UNCOUNT, {**_key(tx, consumer, event_id), "owed": owed})
 
 
 def _key(tx: Tx, consumer: str, event_id: UUID) -> dict[str, str | UUID]:

@@ -158,6 +158,28 @@ async def test_a_dependency_that_is_away_never_buries_an_event(desk: Desk) -> No
     assert (desk.letters(), desk.failures(), desk.effects()) == ([], [], 1)
 
 
+async def test_a_site_that_moves_away_whenever_a_dependency_is_away_never_buries_an_event(desk: Desk) -> None:
+    """The attempt was counted before it began, and can only be taken back when the site is here again."""
+
+    def move(cell: str) -> None:
+        desk.apart.sql("intake", f"UPDATE site SET cell = '{cell}' WHERE site = '{EASTBAY}'")
+
+    async def fetch(_: Event) -> None:
+        move("west")
+        raise Unavailable("AWAY", "Not now.")
+
+    asking, event = replace(desk.handler, fetch=fetch), an_event()
+    try:
+        for count in range(1, 30):
+            assert await desk.deliveries.handle(asking, replace(event, count=count)) is Outcome.UNAVAILABLE
+            move("shared")
+    finally:
+        move("shared")
+    assert only(desk.failures())["count"] == 1
+    assert await desk.take(event, 30) is Outcome.ENDED
+    assert (desk.letters(), desk.failures(), desk.effects()) == ([], [], 1)
+
+
 async def test_an_event_whose_acks_are_lost_is_neither_counted_as_failing_nor_buried(desk: Desk) -> None:
     event = an_event()
     assert {await desk.take(event, count) for count in range(1, 20)} == {Outcome.ENDED}
