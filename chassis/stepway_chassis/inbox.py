@@ -24,7 +24,8 @@ _COUNT = text(
     "INSERT INTO delivery_failure AS f (site, consumer, event_id, count, error_type)"
     " VALUES (:site, :consumer, :event_id, 1, :error_type)"
     " ON CONFLICT (site, consumer, event_id)"
-    " DO UPDATE SET count = GREATEST(f.count - :owed, 0) + 1, error_type = excluded.error_type, failed_at = now() RETURNING count"
+    " DO UPDATE SET count = GREATEST(f.count - :owed, 0) + 1, error_type = excluded.error_type, failed_at = now()"
+    " RETURNING count"
 )
 _UNCOUNT = text(
     "UPDATE delivery_failure SET count = GREATEST(count - :owed, 0)"
