@@ -173,8 +173,9 @@ def complete(
     Raises Conflict (WORKUP_ALREADY_COMPLETED, WORKUP_INCOMPLETE).
     """
     _check_open(workup)
-    if any(part.required and part.status in _UNDONE for part in parts(workup)):
-        raise Conflict("WORKUP_INCOMPLETE", "Do each part that is missing or only begun, or say why it is not done.")
+    if undone := [part.name for part in parts(workup) if part.required and part.status in _UNDONE]:
+        message = f"Do what is missing or only begun, or say why it is not done: {', '.join(undone)}."
+        raise Conflict("WORKUP_INCOMPLETE", message)
     answered = {name: draft for name, draft in workup.drafts.items() if draft.answers}
     flags = [_left_open(workup, name, draft, next(flag_ids), at, within) for name, draft in answered.items()]
     return Completed(
