@@ -20,6 +20,7 @@ from stepway_intake.domain.consents import (
     Expiry,
     Finding,
     LegalBasis,
+    Party,
     Question,
     RecipientClass,
     Subject,
@@ -165,6 +166,19 @@ def test_one_that_the_law_does_not_allow_is_refused_by_field(
     with pytest.raises(InvalidInput) as refused:
         granted(label=label, **changes)
     assert (refused.value.reason, refused.value.field) == (reason, field)
+
+
+@pytest.mark.parametrize("kind", ["HEALTH_PROVIDER", "HEALTH_PLAN", "COURT", "SCHOOL", "EMPLOYER", "OTHER"])
+def test_of_parties_only_providers_and_plans_are_covered_by_treatment_payment_and_operations(kind: str) -> None:
+    party = Party(SOMEBODY, PATIENT, "Harborview", f"PARTY_KIND_{kind}")
+    asked = a_consent(family_member_id=None, party_id=party.id, legal_basis=LegalBasis.PART2_TPO)
+    about = replace(ADULT, label=Label.PART2)
+    if kind.startswith("HEALTH"):
+        assert grant(asked, about, party=party).legal_basis is LegalBasis.PART2_TPO
+        return
+    with pytest.raises(InvalidInput, match="RECIPIENT_NOT_COVERED"):
+        grant(asked, about, party=party)
+    assert grant(replace(asked, legal_basis=LegalBasis.PART2_NAMED), about, party=party).version == 1
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ class Ending(StrEnum):
 
 
 _TELLING = list(Finding)
+_TREATS_OR_PAYS = ("PARTY_KIND_HEALTH_PROVIDER", "PARTY_KIND_HEALTH_PLAN")
 
 
 @dataclass(frozen=True)
@@ -198,8 +199,10 @@ def recipient_word(recipient_class: str, site: str) -> str:
     return f"class/{recipient_class}" if recipient_class else f"site/{site}"
 
 
-def grant(consent: Consent, subject: Subject, *, supersedes: Consent | None = None) -> Consent:
-    """The consent with all that was left open decided.
+def grant(
+    consent: Consent, subject: Subject, *, party: Party | None = None, supersedes: Consent | None = None
+) -> Consent:
+    """The consent with all that was left open decided; `party` is whom its `party_id` names.
 
     Raises InvalidInput (SIGNED_IN_FUTURE, EXPIRY_MISSING, EXPIRES_IN_PAST, RECIPIENT_NOT_COVERED,
     LEGAL_BASIS_INSUFFICIENT, CATEGORIES_NOT_COMBINABLE, and what `check_signer` raises).
@@ -214,6 +217,7 @@ def grant(consent: Consent, subject: Subject, *, supersedes: Consent | None = No
         version=supersedes.version + 1 if supersedes else 1,
     )
     _check_scope(consent, subject)
+    _check_treatment_payment_operations(consent, party)
     _check_expiry(consent)
     return replace(consent, due_at=next_look(consent, subject))
 
@@ -237,14 +241,19 @@ def _check_scope(consent: Consent, subject: Subject) -> None:
     if consent.legal_basis is LegalBasis.STATE_MINOR and not _by_minor_alone(consent, subject):
         message = "This basis is for a minor who may consent alone, and does (42 CFR 2.14)."
         raise InvalidInput("LEGAL_BASIS_INSUFFICIENT", message, field="legal_basis")
-    if consent.legal_basis is LegalBasis.PART2_TPO and consent.family_member_id:
-        message = "A consent for treatment, payment and operations covers no relatives; name this one."
-        raise InvalidInput("RECIPIENT_NOT_COVERED", message, field="legal_basis")
     if consent.legal_basis is LegalBasis.PART2_NAMED and consent.recipient_class:
         raise InvalidInput("RECIPIENT_NOT_COVERED", "This basis asks for a named recipient.", field="legal_basis")
     if Category.COUNSELING_NOTES in consent.categories and len(consent.categories) > 1:
         message = "Counselling notes are never combined with anything else (42 CFR 2.31)."
         raise InvalidInput("CATEGORIES_NOT_COMBINABLE", message, field="categories")
+
+
+def _check_treatment_payment_operations(consent: Consent, party: Party | None) -> None:
+    """Those who treat, pay and help to operate are no relatives, and neither court, school nor employer."""
+    other_party = party is not None and party.kind not in _TREATS_OR_PAYS
+    if consent.legal_basis is LegalBasis.PART2_TPO and (consent.family_member_id or other_party):
+        message = "Only providers and plans treat and pay; name anybody else on another basis (42 CFR 2.31)."
+        raise InvalidInput("RECIPIENT_NOT_COVERED", message, field="legal_basis")
 
 
 def _check_expiry(consent: Consent) -> None:

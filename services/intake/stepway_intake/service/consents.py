@@ -34,7 +34,7 @@ from stepway_chassis.pages import page_of
 from stepway_chassis.transaction import Tx
 from stepway_intake import expiring
 from stepway_intake.domain import consents
-from stepway_intake.domain.consents import USE_WITHIN, Consent, FamilyMember, Question
+from stepway_intake.domain.consents import USE_WITHIN, Consent, FamilyMember, Party, Question
 from stepway_intake.store import consents as store
 from stepway_intake.store.people import find_patient, hold_patient, kept_under
 from stepway_intake.store.referrals import first_referral
@@ -66,7 +66,7 @@ class ConsentService:
             message = "Whoever signs for you, or with you, does so with the staff."
             raise InvalidInput("SIGNER_NOT_CALLER", message, field="signer")
         old = await self._superseded_by(tx, new)
-        consent = consents.grant(new, about, supersedes=old)
+        consent = consents.grant(new, about, party=named if isinstance(named, Party) else None, supersedes=old)
         ended = consents.supersede(old, about, consent) if old else None
         await store.add_consent(tx, consent)
         events: list[Message] = [wire.consent_granted(consent)]
