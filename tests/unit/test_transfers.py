@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid5
@@ -105,7 +106,11 @@ def test_nobody_is_handed_over_before_it_is_on_record_what_was_done_about_a_sign
     assert refused.value.reason == "RISK_FLAG_UNDISPOSED"
     assert transfers.release(offered(), None, flagged=True, at=NOON).status is Status.WITHDRAWN
     accepted = transfers.release(offered(), CONSENT, flagged=False, at=NOON)
-    assert transfers.release(accepted, CONSENT, flagged=True, at=NOON) == accepted  # the record may have crossed
+    with pytest.raises(Conflict) as refused:  # the answer that had the record was lost
+        transfers.release(accepted, CONSENT, flagged=True, at=NOON)
+    assert refused.value.reason == "RISK_FLAG_UNDISPOSED"
+    assert transfers.release(accepted, CONSENT, flagged=False, at=NOON + timedelta(hours=1)) == accepted
+    assert transfers.release(accepted, None, flagged=True, at=NOON) == accepted
 
 
 def test_an_offer_is_told_only_while_a_consent_covers_it_and_of_one_that_does_not_stand_nothing_is_shown() -> None:

@@ -160,17 +160,18 @@ def release(transfer: Transfer, consent: Consent | None, *, flagged: bool, at: d
     """The receiving site has accepted and asks for the record.
 
     Accepted, if the offer stands and a consent covers it at this moment; withdrawn without one. Once it is accepted
-    only the receiving site can say how it ends, since it may have the record: without a consent it gets none again.
+    only the receiving site can say how it ends, since it may have the record. It asks again while it has none, and then
+    waits for what was done about a danger of that moment as well; without a consent it gets none.
     Raises Conflict (TRANSFER_NOT_OPEN, or RISK_FLAG_UNDISPOSED: it may ask again).
     """
     _check(transfer, Side.SENDING, Status.OFFERED, Status.ACCEPTED, Status.WITHDRAWN)
-    if transfer.status is not Status.OFFERED:
-        return transfer
-    if consent is None:
+    if transfer.status is Status.OFFERED and consent is None:
         return _ended(transfer, Status.WITHDRAWN, at)
+    if transfer.status is Status.WITHDRAWN or consent is None:
+        return transfer
     if flagged:
         raise _undisposed()
-    return replace(transfer, status=Status.ACCEPTED, accepted_at=at, told=True)
+    return replace(transfer, status=Status.ACCEPTED, accepted_at=transfer.accepted_at or at, told=True)
 
 
 def crosses(transfer: Transfer, admission: Admission, patient: Patient, answers: Answers) -> Record | None:
