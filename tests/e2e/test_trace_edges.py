@@ -17,6 +17,7 @@ from tests.network import NORTHSIDE, Network, a_referral, phq_9
 from tests.waiting import until
 
 Edge = tuple[str, str, str]
+ACKNOWLEDGE = "stepway.notifications.v1.EscalationService/AcknowledgeEscalation"
 NOBODY = "nobody"
 
 CALLS: set[Edge] = {
@@ -99,7 +100,7 @@ async def _finish(network: Network, case: Case) -> None:
     """The page is taken, the consent withdrawn, the seat given back."""
     at = At(network, case.site)
     taken = AcknowledgeEscalationRequest(request_id=str(uuid4()), escalation_id=case.escalation)
-    await at.call("notifications", "EscalationService/AcknowledgeEscalation", taken, role="site_lead")
+    await network.call(ACKNOWLEDGE, taken, role="clinician", subject="staff-2041", site=case.site)
     revoked = RevokeConsentRequest(request_id=str(uuid4()), consent_id=case.consent)
     await at.call("intake", "ConsentService/RevokeConsent", revoked)
     ended = EndEnrollmentRequest(request_id=str(uuid4()), enrollment_id=case.enrollment)

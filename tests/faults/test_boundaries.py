@@ -40,7 +40,7 @@ READS = "stepway.family.v1.InvitationService"
 
 
 async def test_row_20_a_token_of_another_site_opens_nothing_and_leaves_a_trace(stage: Stage, seed: int) -> None:
-    """A lead of Lakeside asks for records of Northside: there they have no role, at Lakeside is no such record."""
+    """A clinician who leads Lakeside asks for records of Northside: no role there, and at Lakeside no such record."""
     commands = Commands(stage.history, random.Random(seed))
     await stage.sent(commands.plan_group(NORTHSIDE, seats=100))
     somebody = await stage.take_in(commands, NORTHSIDE, DAYPART_MORNING)
@@ -111,7 +111,7 @@ def _both(noun: str) -> list[tuple[str, str]]:
 async def _refused(
     stage: Stage, rpc: str, request: Message, site: str, kind: type[Refusal], noun_or_reason: str
 ) -> None:
-    stranger = stage.network.holding(stage.network.token("stranger", lakeside=["site_lead"]))
+    stranger = stage.network.holding(stage.network.token("stranger", lakeside=["site_lead", "clinician"]))
     with pytest.raises(kind) as refused:
         await stranger.call(rpc, request, site=site)
     assert refused.value.reason in (noun_or_reason, f"{noun_or_reason}_NOT_FOUND")
