@@ -190,6 +190,16 @@ async def test_of_several_who_take_a_flag_at_once_one_has_it_and_of_several_disp
     assert announced(network, [flag]) == ["risk_flagged", "risk_flag_acknowledged", "risk_disposition_recorded"]
 
 
+async def test_danger_that_is_said_again_after_it_was_seen_to_is_flagged_again(network: Network) -> None:
+    workup = await begun(network)
+    first = (await save(network, workup.id, PHQ_9, {9: 1})).risk_flag_id
+    await acknowledge(network, first)
+    await dispose(network, first)
+    again = (await save(network, workup.id, PHQ_9, {9: 3})).risk_flag_id
+    assert announced(network, [again])[0] == "risk_flagged"
+    assert (await save(network, workup.id, PHQ_9, {9: 3})).risk_flag_id == ""
+
+
 async def test_later_answers_that_say_no_leave_a_flag_as_it_is(network: Network) -> None:
     flag = await in_danger(network)
     before = await a_flag(network, flag)

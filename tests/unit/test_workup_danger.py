@@ -63,6 +63,25 @@ def test_a_yes_that_is_said_again_weeks_later_is_flagged_again() -> None:
     assert old is None  # it is the form of before that was typed in once more
 
 
+@pytest.mark.parametrize(
+    ("disposed", "again", "flagged"),
+    [
+        (timedelta(minutes=30), {4: 1, 5: 0}, Risk.HIGH),
+        (timedelta(minutes=30), {1: 1}, Risk.HIGH),
+        (timedelta(hours=2), {4: 1}, None),  # the answers are of before it was seen to
+        (None, {4: 1}, None),
+    ],
+)
+def test_a_yes_that_is_said_after_the_flag_was_seen_to_is_flagged_again(
+    disposed: timedelta | None, again: dict[int, int], flagged: Risk | None
+) -> None:
+    workup, first = saved(a_workup(), C_SSRS, {1: 1, 4: 1})
+    assert first is not None
+    seen_to = replace(first, disposed_at=disposed and NOON + disposed)
+    _, flag = saved(workup, C_SSRS, again, now=NOON + timedelta(hours=1), raised=[seen_to])
+    assert (flag.risk if flag else None) == flagged
+
+
 def test_low_danger_is_flagged_though_questions_are_open_and_these_when_nobody_comes_back() -> None:
     workup, low = saved(a_workup(), C_SSRS, {1: 1, 2: 1})
     assert low is not None

@@ -121,10 +121,12 @@ def save_answers(
     flag_id: UUID,
     answered_at: datetime,
     now: datetime,
+    raised: Sequence[RiskFlag] = (),
     within: Mapping[Risk, Within] = WITHIN,
 ) -> tuple[Workup, RiskFlag | None]:
     """Keep answers, and flag the danger that they show unless a flag of the last two days says so already.
 
+    `raised` are the flags that this draft has led to; once it is on record what was done, what is said later is new.
     Raises Conflict (WORKUP_ALREADY_COMPLETED), InvalidInput ANSWERED_IN_FUTURE, ITEM_UNKNOWN, ANSWER_OUT_OF_RANGE.
     """
     _check_open(workup)
@@ -134,7 +136,8 @@ def save_answers(
     check(definition, kept)
     danger = said_of_danger(definition, kept)
     asked = not definition.risk_items.isdisjoint(answers)
-    if danger.rank <= draft.flagged.rank and not (asked and _said_anew(draft, answered_at, now)):
+    anew = _said_anew(draft, answered_at, now) or _seen_to(raised, danger, before=answered_at)
+    if danger.rank <= draft.flagged.rank and not (asked and anew):
         danger = Risk.NONE
     flag = flag_of(danger, _flag(workup, draft.assessment_id, flag_id, now), age=now - answered_at, within=within)
     draft = replace(draft, answers=kept, answered_at=answered_at, saved_at=now)
@@ -240,6 +243,12 @@ def _check_open(workup: Workup) -> None:
 def _said_anew(draft: Draft, answered_at: datetime, now: datetime) -> bool:
     """Later than what was flagged, which is too old by now to have anybody look today."""
     return draft.flagged_at is not None and answered_at > draft.flagged_at and now - draft.flagged_at > HISTORICAL
+
+
+def _seen_to(raised: Sequence[RiskFlag], danger: Risk, *, before: datetime) -> bool:
+    """Whether it was on record by then what was done about each flag of such danger."""
+    disposed = [flag.disposed_at for flag in raised if flag.risk.rank >= danger.rank]
+    return bool(disposed) and all(at is not None and at < before for at in disposed)
 
 
 def _draft(workup: Workup, definition: Definition, assessment_id: UUID, answered_at: datetime, now: datetime) -> Draft:

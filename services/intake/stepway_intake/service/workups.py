@@ -39,6 +39,7 @@ from stepway_intake.service.referrals import hold, keep, raise_label
 from stepway_intake.service.risk import raise_flag
 from stepway_intake.store import workups as store
 from stepway_intake.store.assessments import add_assessment
+from stepway_intake.store.risk import flags_of
 from stepway_intake.wire import assessments as answers_wire
 from stepway_intake.wire import workups as wire
 
@@ -78,6 +79,7 @@ class WorkupService:
         rules, instrument = rules_of(tx.site.settings), answers_wire.name(request.instrument)
         may_raise = bool(CURRENT[instrument].substance_use)
         workup, referral = await left_open.lock(tx, UUID(request.workup_id), may_raise=may_raise)
+        begun = workup.drafts.get(instrument)
         workup, flag = workups.save_answers(
             workup,
             workups.definition_of(workup, instrument, request.version, rules.versions.get(instrument, "")),
@@ -89,6 +91,7 @@ class WorkupService:
                 request.answered_at if request.HasField("answered_at") else None, tx.now
             ),
             now=tx.now,
+            raised=await flags_of(tx, begun.assessment_id) if begun else [],
             within=rules.within,
         )
         referral = await left_open.keep(tx, workup, referral)
