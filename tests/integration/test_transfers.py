@@ -65,6 +65,11 @@ async def test_a_patient_is_offered_accepted_imported_and_closed(sites_apart: Ne
     assert (here.transfer_id, here.course.weekly_hours) == (transfer, 12)
     assert here.label == 2  # lakeside is no Part 2 programme, but northside is
     assert not here.course.HasField("authorization")  # no consent covers billing
+    query = f"SELECT id::text, version, notice_version FROM consent WHERE recipient = 'site/{LAKESIDE}'"
+    (covers,) = network.rows("intake", f"{query} AND patient_id = '{who.patient}'")
+    for site in (NORTHSIDE, LAKESIDE):
+        shown = await transfer_at(network, transfer, site)
+        assert [shown.consent_id, shown.consent_version, shown.redisclosure_notice_version] == [*covers.values()]
     known = network.rows("intake", f"SELECT site FROM patient WHERE person->>'family_name' = '{NAME}' ORDER BY site")
     assert {row["site"] for row in known} == {LAKESIDE, NORTHSIDE}
     by_name = FindPeopleRequest(name=f"Quillan {NAME}", page_size=100)

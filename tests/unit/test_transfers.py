@@ -111,6 +111,7 @@ def test_nobody_is_handed_over_before_it_is_on_record_what_was_done_about_a_sign
     assert refused.value.reason == "RISK_FLAG_UNDISPOSED"
     assert transfers.release(accepted, CONSENT, flagged=False, at=NOON + timedelta(hours=1)) == accepted
     assert transfers.release(accepted, None, flagged=True, at=NOON) == accepted
+    assert (accepted.consent_id, accepted.consent_version, accepted.notice_version) == (CONSENT.id, 2, "short")
 
 
 def test_an_offer_is_told_only_while_a_consent_covers_it_and_of_one_that_does_not_stand_nothing_is_shown() -> None:

@@ -51,6 +51,9 @@ class Transfer:
     accepted_at: datetime | None = None
     imported_at: datetime | None = None
     ended_at: datetime | None = None
+    consent_id: UUID | None = None
+    consent_version: int = 0
+    notice_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,15 @@ def release(transfer: Transfer, consent: Consent | None, *, flagged: bool, at: d
         return transfer
     if flagged:
         raise _undisposed()
-    return replace(transfer, status=Status.ACCEPTED, accepted_at=transfer.accepted_at or at, told=True)
+    return replace(
+        transfer,
+        status=Status.ACCEPTED,
+        accepted_at=transfer.accepted_at or at,
+        told=True,
+        consent_id=consent.id,
+        consent_version=consent.version,
+        notice_version=consent.notice_version,
+    )
 
 
 def crosses(transfer: Transfer, admission: Admission, patient: Patient, answers: Answers) -> Record | None:
@@ -225,6 +236,9 @@ def arrive(transfer: Transfer, record: Record, label: Label, *, ids: Callable[[]
         admission_id=admission.id,
         imported_at=at,
         told=False,
+        consent_id=record.consent_id,
+        consent_version=record.consent_version,
+        notice_version=record.notice_version,
     )
     return moved, referral, admission
 

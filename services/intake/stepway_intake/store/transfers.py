@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Boolean, Column, RowMapping, Text, Uuid, select, text
+from sqlalchemy import ARRAY, Boolean, Column, Integer, RowMapping, Text, Uuid, select, text
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
@@ -33,6 +33,9 @@ transfer = records.records(
     Column("accepted_at", TIME),
     Column("imported_at", TIME),
     Column("ended_at", TIME),
+    Column("consent_id", Uuid),
+    Column("consent_version", Integer),
+    Column("notice_version", Text),
     Column("trace_context", JSONB),
 )
 _SITE = text("SELECT 1 FROM site WHERE site = :wanted")
@@ -105,5 +108,10 @@ async def untold(tx: Tx, limit: int, *, after: UUID | None) -> list[tuple[Transf
 
 
 async def save_transfer(tx: Tx, changed: Transfer) -> None:
-    changing = ("status", "patient_id", "admission_id", "told", "accepted_at", "imported_at", "ended_at")
-    await records.save(tx, transfer, changed, *changing)
+    await records.save(
+        tx,
+        transfer,
+        changed,
+        *("status", "patient_id", "admission_id", "told", "accepted_at", "imported_at", "ended_at"),
+        *("consent_id", "consent_version", "notice_version"),
+    )

@@ -31,6 +31,9 @@ def transfer(found: Transfer) -> transfer_pb2.Transfer:
         accepted_at=to_proto(found.accepted_at),
         imported_at=to_proto(found.imported_at),
         ended_at=to_proto(found.ended_at),
+        consent_id=str(found.consent_id or ""),
+        consent_version=found.consent_version,
+        redisclosure_notice_version=found.notice_version,
     )
 
 

@@ -1,0 +1,14 @@
+"""By which consent the record of a transfer crosses, and with which notice"""
+
+from alembic import op
+
+revision = "2026_11_30_1000"
+down_revision = "2026_11_25_1050"
+
+
+def upgrade() -> None:
+    op.execute("""
+        ALTER TABLE transfer
+            ADD consent_id uuid,
+            ADD consent_version integer NOT NULL DEFAULT 0,
+            ADD notice_version text NOT NULL DEFAULT ''""")
