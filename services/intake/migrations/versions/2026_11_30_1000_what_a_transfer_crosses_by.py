@@ -12,3 +12,4 @@ def upgrade() -> None:
             ADD consent_id uuid,
             ADD consent_version integer NOT NULL DEFAULT 0,
             ADD notice_version text NOT NULL DEFAULT ''""")
+    op.execute("GRANT UPDATE (consent_id, consent_version, notice_version) ON transfer TO intake_app")
