@@ -57,6 +57,7 @@ class Sealer:
         the moment.
         """
         self._unsealed = written.unsealed
+        self._left: set[str] = set()  # sites that were not ours when they were to be sealed, and may come back
         self._served = served
         self._keeper = keeper
         self._signer = signer
@@ -84,6 +85,9 @@ class Sealer:
             await self._round()
 
     async def _round(self) -> None:
+        back = self._left.intersection(self._served())
+        self._left -= back
+        self._unsealed |= back
         for site in sorted(self._unsealed):
             self._unsealed.discard(site)  # before it is sealed: what is written meanwhile is noted again
             if not await self._sealed(site):
@@ -95,7 +99,9 @@ class Sealer:
             await self.seal(site)
         except Refusal as refusal:
             log.warning("audit.unsealed", site=site, reason=refusal.reason)
-            return refusal.reason in NOT_OURS
+            if refusal.reason not in NOT_OURS:
+                return False
+            self._left.add(site)
         except Contended:
             return False
         except Exception:

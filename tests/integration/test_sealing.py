@@ -141,10 +141,11 @@ async def test_two_that_seal_side_by_side_make_one_unbroken_chain(ledger: Ledger
     assert (await witnessed(ledger, site, 40)).findings == ()
 
 
-def a_sealer(ledger: Ledger) -> Sealer:
+def a_sealer(ledger: Ledger, written: Database | None = None, **how: Any) -> Sealer:
     keeper = ledger.database(url=ledger.url("keeper"), pool_size=1)
     signer = Signer(ledger.network.platform.keys.service_key_file("ledger"))
-    return Sealer(ledger.database(pool_size=1), keeper, signer, lambda: keys(ledger), utc_now, seconds=60)
+    given = {"seconds": 60, **how}
+    return Sealer(written or ledger.database(pool_size=1), keeper, signer, lambda: keys(ledger), utc_now, **given)
 
 
 async def test_what_a_killed_process_left_is_sealed_by_the_next_that_starts(ledger: Ledger) -> None:
@@ -191,6 +192,25 @@ async def test_a_site_that_another_cell_runs_is_forgotten(ledger: Ledger, servic
         return not {FAR_SITE, "atlantis"} & service.database.unsealed
 
     await until(forgotten)
+
+
+async def test_a_site_that_another_cell_had_for_a_moment_is_sealed_when_it_is_back(ledger: Ledger) -> None:
+    """Gone and back before the register was read again: nobody tells the sealer to look at it."""
+    site, database = a_site(ledger), ledger.database(pool_size=1)
+    await write(database, site, rows=2)
+    ledger.sql(f"UPDATE site SET cell = 'west' WHERE site = '{site}'")
+    sealer = a_sealer(ledger, database, seconds=0.1, served=lambda: [site] if back else [])
+    back, sealing = False, asyncio.create_task(sealer.run())
+
+    async def forgotten() -> bool:
+        return site not in database.unsealed
+
+    await until(forgotten)
+    ledger.sql(f"UPDATE site SET cell = 'shared' WHERE site = '{site}'")
+    back = True
+    assert (await witnessed(ledger, site, 2)).findings == ()
+    sealer.stop()
+    await sealing
 
 
 async def test_a_site_that_cannot_be_sealed_holds_up_no_other(ledger: Ledger, service: Service) -> None:
