@@ -29,11 +29,10 @@ _RETRY_NEWER = text(
     "UPDATE dead_letter SET state = 'retrying' WHERE site = :site AND reason = 'NEWER_SCHEMA' RETURNING 1"
 )
 _TAKE = text(  # waiting again before it is tried: one that takes the process down is not tried for ever
-    "UPDATE dead_letter SET state = 'waiting' WHERE site = :site AND id IN (SELECT id FROM dead_letter"
-    " WHERE site = :site AND state = 'retrying' ORDER BY id FOR UPDATE SKIP LOCKED)"
+    "UPDATE dead_letter SET state = 'waiting' WHERE site = :site AND id = (SELECT id FROM dead_letter"
+    " WHERE site = :site AND state = 'retrying' AND id > :after ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)"
     " RETURNING id, consumer, subject, headers, payload"
 )
-_POSTPONE = text("UPDATE dead_letter SET state = 'retrying' WHERE site = :site AND id = ANY(CAST(:ids AS uuid[]))")
 
 
 @dataclass(frozen=True)
@@ -83,16 +82,27 @@ def retrying(database: Database, deliveries: Deliveries, handlers: Sequence[Hand
     by_name = {handler.name: handler for handler in handlers}
 
     async def round(site: str) -> datetime | None:
-        async with database.transaction(site, LOOP) as tx:
-            letters = (await tx.execute(_TAKE, {"site": site})).mappings().all()
-        postponed = [letter["id"] for letter in letters if not await _tried(deliveries, by_name, site, letter)]
-        if not postponed:
-            return None
-        async with database.transaction(site, LOOP) as tx:
-            await tx.execute(_POSTPONE, {"site": site, "ids": postponed})
-            return tx.now + AGAIN
+        again, last = None, UUID(int=0)
+        while letter := await _taken(database, site, after=last):
+            last = letter["id"]
+            if not await _tried(deliveries, by_name, site, letter):
+                again = await _put_back(database, site, last)
+        return again
 
     return Loop(LOOP, round)
+
+
+async def _taken(database: Database, site: str, *, after: UUID) -> Mapping[Any, Any] | None:
+    """One by one, so that whatever happens to a letter the others are still asked for."""
+    async with database.transaction(site, LOOP) as tx:
+        return (await tx.execute(_TAKE, {"site": site, "after": after})).mappings().first()
+
+
+async def _put_back(database: Database, site: str, letter: UUID) -> datetime:
+    """When it is to be tried again."""
+    async with database.transaction(site, LOOP) as tx:
+        await tx.execute(_RETRY, {"site": site, "id": letter})
+        return tx.now + AGAIN
 
 
 async def _tried(

@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -183,26 +184,29 @@ class Deliveries:
         return await self._bury(handler, delivery, "HANDLER_FAILED", error_type, count)
 
     async def _count(self, handler: Handler[Any], delivery: Delivery, error_type: str) -> int:
-        key = handler.name, delivery.event_id
-        owed = self._owed[key]
-        async with self._database.transaction(delivery.site, handler.name) as tx:
-            count = await inbox.count_failure(tx, *key, error_type, owed)
-        self._settle(key, owed)
-        return count
+        async with self._paying(handler, delivery) as (tx, key, owed):
+            return await inbox.count_failure(tx, *key, error_type, owed)
 
     async def _uncount(self, handler: Handler[Any], delivery: Delivery) -> None:
         """Who lives to say so was not taken down; what cannot be said (the site has moved) is with the next count."""
-        key = handler.name, delivery.event_id
-        self._owed[key] += 1
-        owed = self._owed[key]
-        async with self._database.transaction(delivery.site, handler.name) as tx:
+        self._owed[handler.name, delivery.event_id] += 1
+        async with self._paying(handler, delivery) as (tx, key, owed):
             await inbox.uncount_failures(tx, *key, owed)
-        self._settle(key, owed)
 
-    def _settle(self, key: tuple[str, UUID], paid: int) -> None:
-        self._owed[key] -= paid
-        if not self._owed[key]:
-            del self._owed[key]
+    @asynccontextmanager
+    async def _paying(
+        self, handler: Handler[Any], delivery: Delivery
+    ) -> AsyncIterator[tuple[Tx, tuple[str, UUID], int]]:
+        """What is owed is this transaction's to take back, and owed again if that fails."""
+        key = handler.name, delivery.event_id
+        owed = self._owed.pop(key, 0)
+        try:
+            async with self._database.transaction(delivery.site, handler.name) as tx:
+                yield tx, key, owed
+        except BaseException:
+            if owed:
+                self._owed[key] += owed
+            raise
 
     async def _bury(
         self, handler: Handler[Any], delivery: Delivery, reason: str, error_type: str, count: int

@@ -202,6 +202,40 @@ async def test_a_letter_of_an_event_that_was_applied_meanwhile_goes_when_it_is_r
     assert (desk.letters(), desk.effects()) == ([], 1)
 
 
+async def test_a_letter_that_takes_the_process_down_leaves_the_others_asked_for(desk: Desk) -> None:
+    first, second = an_event(), an_event()
+    desk.applying.then = Conflict("NOT_NOW", "Later.")
+    for event in (first, second):
+        await desk.take(event)
+    desk.applying.then = Died()
+    with pytest.raises(Died):
+        await desk.retried()
+    assert {letter["event_id"]: letter["state"] for letter in desk.letters()} == {
+        str(first.event_id): "waiting",
+        str(second.event_id): "retrying",
+    }
+    desk.applying.then = None
+    await dead_letters.retrying(desk.database, desk.deliveries, [desk.handler]).round(EASTBAY)
+    assert (only(desk.letters())["event_id"], desk.effects()) == (str(first.event_id), 1)
+
+
+async def test_deliveries_that_overlap_take_back_each_count_once(desk: Desk) -> None:
+    """A peer that goes ends all that wait for it at once."""
+    event, waiting = an_event(), asyncio.Barrier(3)
+
+    async def fetch(_: Event) -> None:
+        await waiting.wait()
+        raise Unavailable("AWAY", "Not now.")
+
+    asking = replace(desk.handler, fetch=fetch)
+    takes = (desk.deliveries.handle(asking, replace(event, count=count)) for count in (5, 6, 7))
+    assert set(await asyncio.gather(*takes)) == {Outcome.UNAVAILABLE}
+    desk.applying.then = Died()
+    with pytest.raises(Died):
+        await desk.take(event, 8)
+    assert only(desk.failures())["count"] == 1
+
+
 async def test_a_letter_too_old_to_be_told_from_a_repeat_waits_for_the_operator(desk: Desk) -> None:
     old = changed(an_event(), b"no JSON")
     await desk.take(old)
