@@ -91,9 +91,9 @@ async def screened(
     return received.referral
 
 
-def a_screener(referral: str) -> RecordAssessmentRequest:
+def a_screener(referral: str, answers: tuple[int, ...] = (1, 1, 0, 1, 0, 0, 0)) -> RecordAssessmentRequest:
     """Of somebody in danger: intent within the month."""
-    return phq_9(referral, [1, 1, 0, 1, 0, 0, 0], instrument="INSTRUMENT_C_SSRS_SCREENER")
+    return phq_9(referral, list(answers), instrument="INSTRUMENT_C_SSRS_SCREENER")
 
 
 async def suggested(at: At, referral: str, *, payer: str = "", **facts: Any) -> Any:
@@ -218,9 +218,12 @@ async def test_while_a_risk_flag_is_open_no_word_on_the_risk_is_the_last(at: At)
     assert (level(made.level), made.risk_may_be_higher) == ("INPATIENT", False)
 
 
-async def test_a_flag_is_open_until_it_is_on_record_what_was_done_and_not_when_somebody_has_taken_it(at: At) -> None:
+async def test_a_flag_counts_until_it_is_on_record_what_was_done_whoever_has_taken_it_and_whatever_is_answered_later(
+    at: At,
+) -> None:
     referral = await screened(at)
     flag = (await at.call("intake", "AssessmentService/RecordAssessment", a_screener(referral.id))).risk_flag_id
+    await at.call("intake", "AssessmentService/RecordAssessment", a_screener(referral.id, (0,) * 7))
     take = AcknowledgeRiskFlagRequest(request_id=str(uuid4()), risk_flag_id=flag)
     await at.call("intake", "RiskService/AcknowledgeRiskFlag", take)
     made = await suggested(at, referral.id, **WELL)

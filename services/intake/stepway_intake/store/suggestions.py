@@ -1,13 +1,13 @@
 """The table of suggestions, and what the record adds to the facts that one is made from."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ARRAY, Column, Integer, RowMapping, Text, Uuid, exists, func, select
+from sqlalchemy import ARRAY, Column, Integer, RowMapping, Text, Uuid, func, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
@@ -15,7 +15,7 @@ from stepway_chassis.errors import NotFound
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain.authority import ages_of
-from stepway_intake.domain.facts import Facts, age_group, with_record
+from stepway_intake.domain.facts import Facts, age_group, flagged, with_record
 from stepway_intake.domain.interviews import facts_in
 from stepway_intake.domain.levels_of_care import LevelOfCare, Suggested
 from stepway_intake.domain.referrals import Referral
@@ -23,6 +23,7 @@ from stepway_intake.domain.risk import Disposition
 from stepway_intake.domain.rules import Finding, Reason
 from stepway_intake.domain.sections import Form
 from stepway_intake.domain.suggestions import Suggestion
+from stepway_intake.instruments.definition import Risk
 from stepway_intake.store.assessments import assessment
 from stepway_intake.store.levels_of_care import level_or_none
 from stepway_intake.store.risk import risk_flag
@@ -48,14 +49,14 @@ level_of_care_suggestion = records.records(
 
 
 async def facts_of(tx: Tx, referral: Referral, stated: Facts, *, fresh: timedelta) -> Facts:
-    """What is stated, what the patient has answered and said that is not older than `fresh`, the age, an open flag."""
+    """What is stated, what the patient has answered and said that is not older than `fresh`, the age, open flags."""
     patient, today = referral.patient, tx.now.astimezone(ZoneInfo(tx.site.zone)).date()
     return with_record(
         stated,
         await _bands(tx, patient.id, tx.now - fresh),
         interviews=facts_in(await _sections(tx, patient.id, tx.now - fresh)),
+        standing=flagged(await _risks_flagged(tx, patient.id)),
         age_group=age_group(patient.person.birth_date, ages_of(tx.site.settings), today),
-        flag_open=await _has_open_flag(tx, patient.id),
     )
 
 
@@ -83,13 +84,14 @@ async def _sections(tx: Tx, patient_id: UUID, since: datetime) -> Mapping[str, F
     return {kind: form for sections in forms for kind, form in sections.items()}
 
 
-async def _has_open_flag(tx: Tx, patient_id: UUID) -> bool:
-    flag = exists().where(
-        risk_flag.c.site == tx.site.name,
-        risk_flag.c.patient_id == patient_id,
-        risk_flag.c.disposition == Disposition.PENDING,
+async def _risks_flagged(tx: Tx, patient_id: UUID) -> Collection[Risk]:
+    """What the flags say of which it is not on record what was done."""
+    risks = (
+        select(risk_flag.c.risk)
+        .where(risk_flag.c.site == tx.site.name, risk_flag.c.patient_id == patient_id)
+        .where(risk_flag.c.disposition == Disposition.PENDING)
     )
-    return bool((await tx.execute(select(flag))).scalar_one())
+    return {Risk(risk) for risk in (await tx.execute(risks)).scalars()}
 
 
 async def flags_had(tx: Tx, referral: Referral) -> int:
