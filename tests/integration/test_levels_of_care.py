@@ -96,6 +96,11 @@ def a_screener(referral: str, answers: tuple[int, ...] = (1, 1, 0, 1, 0, 0, 0)) 
     return phq_9(referral, list(answers), instrument="INSTRUMENT_C_SSRS_SCREENER")
 
 
+async def heard(at: At, workup: str, section: dict[str, Any]) -> None:
+    request = SaveWorkupSectionRequest(request_id=str(uuid4()), workup_id=workup, section=section)
+    await at.call("intake", "WorkupService/SaveWorkupSection", request)
+
+
 async def suggested(at: At, referral: str, *, payer: str = "", **facts: Any) -> Any:
     request = SuggestLevelOfCareRequest(request_id=str(uuid4()), referral_id=referral, facts=facts, payer=payer)
     return (await at.call("intake", "LevelOfCareService/SuggestLevelOfCare", request)).suggestion
@@ -175,7 +180,7 @@ async def test_what_a_workup_has_heard_counts_until_a_clinician_says_otherwise(a
     referral = await screened(at)
     workup = (await at.call("intake", "WorkupService/StartWorkup", a_workup(referral.id))).workup.id
     evaluation = {
-        "evaluated_on": "2026-11-20",
+        "evaluated_on": datetime.now(UTC).date().isoformat(),
         "examiner": "Dr. Ambrusker",
         "withdrawal_risk": "CLINICAL_RISK_HIGH",
         "medical_instability": "CLINICAL_RISK_NONE",
@@ -183,14 +188,18 @@ async def test_what_a_workup_has_heard_counts_until_a_clinician_says_otherwise(a
     }
     home = {"at_home": "SUPPORT_STRONG", "safe_at_home": "TOLD_NOT_ASKED"}
     for form in ({"medical_evaluation": evaluation}, {"supports": home}):
-        request = SaveWorkupSectionRequest(request_id=str(uuid4()), workup_id=workup, section=form)
-        await at.call("intake", "WorkupService/SaveWorkupSection", request)
+        await heard(at, workup, form)
     stated = {fact: value for fact, value in WELL.items() if fact not in ("withdrawal_risk", "supports")}
     made = await suggested(at, referral.id, **stated)
     assert [reason.code for reason in made.reasons][:1] == ["withdrawal_needs_watching"]
     assert (level(made.at_least), list(made.missing)) == ("INPATIENT", ["supports"])
     assert (made.facts.supports, made.facts.withdrawal_risk) == (1, 4)
     assert level((await suggested(at, referral.id, **WELL)).level) == "INTENSIVE_OUTPATIENT"
+    await heard(at, workup, {"medical_evaluation": {**evaluation, "clearance": "MEDICAL_CLEARANCE_NOT_CLEARED"}})
+    assert list((await suggested(at, referral.id, **WELL)).missing) == ["medical_instability"]
+    assert await refused(decided(at, referral.id, "INTENSIVE_OUTPATIENT")) == "OVERRIDE_MISSING"
+    await heard(at, workup, {"medical_evaluation": {**evaluation, "evaluated_on": "2001-03-04"}})
+    assert not (await suggested(at, referral.id)).facts.withdrawal_risk
 
 
 async def test_a_screening_says_what_risk_there_is_at_least(at: At) -> None:

@@ -116,6 +116,11 @@ def flagged(risks: Collection[Risk]) -> Facts:
     return Facts({RISK: max(shown, key=GRADES.index)} if shown else {}, frozenset({RISK} if risks else ()))
 
 
+def together(first: Facts, second: Facts) -> Facts:
+    """Of different facts."""
+    return Facts({**first.known, **second.known}, first.may_be_worse | second.may_be_worse)
+
+
 def _with_screening(heard: Facts, banded: Mapping[str, str]) -> Facts:
     """A screening that shows danger says what risk there is at least; one that shows none says nothing of it."""
     category = banded.get(_SCREENED, GRADES[0])

@@ -1,8 +1,8 @@
 """The table of suggestions, and what the record adds to the facts that one is made from."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -15,8 +15,8 @@ from stepway_chassis.errors import NotFound
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain.authority import ages_of
-from stepway_intake.domain.facts import Facts, age_group, flagged, with_record
-from stepway_intake.domain.interviews import facts_in
+from stepway_intake.domain.facts import Facts, age_group, flagged, together, with_record
+from stepway_intake.domain.interviews import facts_in, of_late, standing_in
 from stepway_intake.domain.levels_of_care import LevelOfCare, Suggested
 from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.risk import Disposition
@@ -50,13 +50,15 @@ level_of_care_suggestion = records.records(
 
 async def facts_of(tx: Tx, referral: Referral, stated: Facts, *, fresh: timedelta) -> Facts:
     """What is stated, what the patient has answered and said that is not older than `fresh`, the age, open flags."""
-    patient, today = referral.patient, tx.now.astimezone(ZoneInfo(tx.site.zone)).date()
+    patient, zone = referral.patient, ZoneInfo(tx.site.zone)
+    since = tx.now - fresh
+    forms = of_late(await _workups(tx, patient.id, zone), since.astimezone(zone).date())
     return with_record(
         stated,
-        await _bands(tx, patient.id, tx.now - fresh),
-        interviews=facts_in(await _sections(tx, patient.id, tx.now - fresh)),
-        standing=flagged(await _risks_flagged(tx, patient.id)),
-        age_group=age_group(patient.person.birth_date, ages_of(tx.site.settings), today),
+        await _bands(tx, patient.id, since),
+        interviews=facts_in(forms),
+        standing=together(flagged(await _risks_flagged(tx, patient.id)), standing_in(forms)),
+        age_group=age_group(patient.person.birth_date, ages_of(tx.site.settings), tx.now.astimezone(zone).date()),
     )
 
 
@@ -72,16 +74,11 @@ async def _bands(tx: Tx, patient_id: UUID, since: datetime) -> Mapping[str, str]
     return {row.instrument: row.band for row in await tx.execute(newest) if row.band is not None}
 
 
-async def _sections(tx: Tx, patient_id: UUID, since: datetime) -> Mapping[str, Form]:
-    """Of each kind the form of the newest workup that has one, whether that is whole by now or not."""
-    statement = (
-        select(workup.c.sections)
-        .where(workup.c.site == tx.site.name, workup.c.patient_id == patient_id)
-        .where(workup.c.started_at >= since)
-        .order_by(workup.c.id)
-    )
-    forms = (await tx.execute(statement)).scalars()
-    return {kind: form for sections in forms for kind, form in sections.items()}
+async def _workups(tx: Tx, patient_id: UUID, zone: ZoneInfo) -> Sequence[tuple[date, Mapping[str, Form]]]:
+    """The day that each began, oldest first, and its forms, whether it is whole by now or not."""
+    of_theirs = (workup.c.site == tx.site.name, workup.c.patient_id == patient_id)
+    statement = select(workup.c.started_at, workup.c.sections).where(*of_theirs).order_by(workup.c.id)
+    return [(row.started_at.astimezone(zone).date(), row.sections) for row in await tx.execute(statement)]
 
 
 async def _risks_flagged(tx: Tx, patient_id: UUID) -> Collection[Risk]:
