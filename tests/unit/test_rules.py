@@ -340,8 +340,12 @@ def test_the_same_questions_under_another_name_say_the_same() -> None:
     bands = {"phq-9m": "severe"}
     found = with_record(Facts({}), bands, age_group=None)
     assert bands_in(found) == {"phq-9": "severe", "phq-9m": "severe"}
-    both = with_record(Facts({}), {**bands, "phq-9": "mild"}, age_group=None)
-    assert bands_in(both) == {"phq-9": "mild", "phq-9m": "severe"}
+
+
+@pytest.mark.parametrize(("phq_9", "phq_9m"), [("mild", "severe"), ("severe", "mild"), ("severe", "severe")])
+def test_of_two_forms_of_the_same_questions_the_milder_hides_nothing(phq_9: str, phq_9m: str) -> None:
+    found = with_record(Facts({}), {"phq-9": phq_9, "phq-9m": phq_9m}, age_group=None)
+    assert bands_in(found) == {"phq-9": "severe", "phq-9m": phq_9m}
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,7 @@ def with_record(
     anybody has said counts, and no word but the worst there is is the last. A band that no rule could name is left out.
     """
     measured = {f"{_BAND}{instrument}": band for instrument, band in bands.items()}
-    banded = {fact: band for fact, band in measured.items() if band in BANDS.get(fact, ())}
-    banded = {_THE_SAME[fact]: banded[fact] for fact in _THE_SAME.keys() & banded.keys()} | banded
+    banded = _under_both_names({fact: band for fact, band in measured.items() if band in BANDS.get(fact, ())})
     heard = _with_screening(interviews, banded)
     of_age = {} if age_group is None else {AGE: age_group}
     worst = _worst(standing.may_be_worse, heard, stated, standing)
@@ -103,6 +102,13 @@ def with_record(
         {**heard.known, **stated.known, **worst, **of_age, **banded},
         (heard.may_be_worse - stated.known.keys()) | not_the_last,
     )
+
+
+def _under_both_names(banded: Mapping[str, str]) -> Mapping[str, str]:
+    """Of two forms of the same questions the worse one counts, whichever is newer."""
+    both = {_THE_SAME[fact]: band for fact, band in banded.items() if fact in _THE_SAME}
+    worse = {fact: max(band, banded.get(fact, band), key=BANDS[fact].index) for fact, band in both.items()}
+    return {**banded, **worse}
 
 
 def _worst(facts: Iterable[str], *said: Facts) -> Mapping[str, str | int]:
