@@ -1,4 +1,4 @@
-"""Levels of care over gRPC: suggested from what is known, by whose rules, and decided on once."""
+"""Levels of care over gRPC: suggested from what is known, by whose rules, and decided on once at a time."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from stepway.intake.v1.workup_service_pb2 import SaveWorkupSectionRequest
 from stepway_chassis.errors import Conflict, InvalidInput, Refusal
 from stepway_chassis.times import to_proto
 from stepway_cli.sites import SiteRecord, apply
-from tests.cases import At, a_decision, a_workup
+from tests.cases import At, a_decision, a_workup, an_admission
 from tests.network import Network, a_referral, phq_9
 from tests.waiting import until
 
@@ -337,6 +337,30 @@ async def test_of_clinicians_who_decide_at_once_one_has_decided_and_the_others_h
         f" AND people = ARRAY['{referral.patient_id}'::uuid] GROUP BY outcome ORDER BY outcome",
     )
     assert audited == [{"outcome": "DONE", "count": 1}, {"outcome": "REFUSED", "count": 3}]
+
+
+async def test_of_clinicians_who_decide_again_at_once_one_has_and_the_decision_before_says_so(at: At) -> None:
+    referral = await screened(at)
+    first = await decided(at, referral.id, "INTENSIVE_OUTPATIENT")
+    levels = ["PARTIAL_HOSPITALIZATION", "RESIDENTIAL", "INPATIENT"]
+    answers = await asyncio.gather(
+        *(decided(at, referral.id, each, replaces_decision_id=first.id) for each in levels), return_exceptions=True
+    )
+    (second,) = [each for each in answers if not isinstance(each, BaseException)]
+    assert [each.reason for each in answers if isinstance(each, Conflict)] == ["DECISION_OUTDATED"] * 2
+    assert (second.replaces_decision_id, second.replaced_by_decision_id) == (first.id, "")
+    get = GetLevelOfCareDecisionRequest(decision_id=first.id)
+    first.replaced_by_decision_id = second.id
+    assert (await at.call("intake", "LevelOfCareService/GetLevelOfCareDecision", get)).decision == first
+    said = f"SELECT convert_from(payload, 'UTF8')::json AS said FROM outbox WHERE aggregate_id = '{second.id}'"
+    assert [row["said"]["replacesDecisionId"] for row in at.network.rows("intake", said)] == [first.id]
+    admitting = at.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id))
+    assert await refused(admitting) == "LEVEL_OF_CARE_NOT_OFFERED"
+    third = await decided(at, referral.id, "INTENSIVE_OUTPATIENT", replaces_decision_id=second.id)
+    assert (await at.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id))).admission.id
+    assert await refused(decided(at, referral.id, "INPATIENT", replaces_decision_id=third.id)) == (
+        "LEVEL_OF_CARE_ALREADY_DECIDED"
+    )
 
 
 async def test_a_suggestion_that_crosses_a_decision_is_either_held_against_it_or_unknown_to_it(at: At) -> None:
