@@ -1,4 +1,4 @@
-"""Levels of care over gRPC: suggested from what is known, by whose rules, and decided on once."""
+"""Levels of care over gRPC: suggested from what is known, by whose rules, and decided on once at a time."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from stepway.intake.v1.workup_service_pb2 import SaveWorkupSectionRequest
 from stepway_chassis.errors import Conflict, InvalidInput, Refusal
 from stepway_chassis.times import to_proto
 from stepway_cli.sites import SiteRecord, apply
-from tests.cases import At, a_decision, a_workup
+from tests.cases import At, a_decision, a_workup, an_admission
 from tests.network import Network, a_referral, phq_9
 from tests.waiting import until
 
@@ -91,9 +91,14 @@ async def screened(
     return received.referral
 
 
-def a_screener(referral: str) -> RecordAssessmentRequest:
+def a_screener(referral: str, answers: tuple[int, ...] = (1, 1, 0, 1, 0, 0, 0)) -> RecordAssessmentRequest:
     """Of somebody in danger: intent within the month."""
-    return phq_9(referral, [1, 1, 0, 1, 0, 0, 0], instrument="INSTRUMENT_C_SSRS_SCREENER")
+    return phq_9(referral, list(answers), instrument="INSTRUMENT_C_SSRS_SCREENER")
+
+
+async def heard(at: At, workup: str, section: dict[str, Any]) -> None:
+    request = SaveWorkupSectionRequest(request_id=str(uuid4()), workup_id=workup, section=section)
+    await at.call("intake", "WorkupService/SaveWorkupSection", request)
 
 
 async def suggested(at: At, referral: str, *, payer: str = "", **facts: Any) -> Any:
@@ -175,7 +180,7 @@ async def test_what_a_workup_has_heard_counts_until_a_clinician_says_otherwise(a
     referral = await screened(at)
     workup = (await at.call("intake", "WorkupService/StartWorkup", a_workup(referral.id))).workup.id
     evaluation = {
-        "evaluated_on": "2026-11-20",
+        "evaluated_on": datetime.now(UTC).date().isoformat(),
         "examiner": "Dr. Ambrusker",
         "withdrawal_risk": "CLINICAL_RISK_HIGH",
         "medical_instability": "CLINICAL_RISK_NONE",
@@ -183,14 +188,18 @@ async def test_what_a_workup_has_heard_counts_until_a_clinician_says_otherwise(a
     }
     home = {"at_home": "SUPPORT_STRONG", "safe_at_home": "TOLD_NOT_ASKED"}
     for form in ({"medical_evaluation": evaluation}, {"supports": home}):
-        request = SaveWorkupSectionRequest(request_id=str(uuid4()), workup_id=workup, section=form)
-        await at.call("intake", "WorkupService/SaveWorkupSection", request)
+        await heard(at, workup, form)
     stated = {fact: value for fact, value in WELL.items() if fact not in ("withdrawal_risk", "supports")}
     made = await suggested(at, referral.id, **stated)
     assert [reason.code for reason in made.reasons][:1] == ["withdrawal_needs_watching"]
     assert (level(made.at_least), list(made.missing)) == ("INPATIENT", ["supports"])
     assert (made.facts.supports, made.facts.withdrawal_risk) == (1, 4)
     assert level((await suggested(at, referral.id, **WELL)).level) == "INTENSIVE_OUTPATIENT"
+    await heard(at, workup, {"medical_evaluation": {**evaluation, "clearance": "MEDICAL_CLEARANCE_NOT_CLEARED"}})
+    assert list((await suggested(at, referral.id, **WELL)).missing) == ["medical_instability"]
+    assert await refused(decided(at, referral.id, "INTENSIVE_OUTPATIENT")) == "OVERRIDE_MISSING"
+    await heard(at, workup, {"medical_evaluation": {**evaluation, "evaluated_on": "2001-03-04"}})
+    assert not (await suggested(at, referral.id)).facts.withdrawal_risk
 
 
 async def test_a_screening_says_what_risk_there_is_at_least(at: At) -> None:
@@ -218,9 +227,12 @@ async def test_while_a_risk_flag_is_open_no_word_on_the_risk_is_the_last(at: At)
     assert (level(made.level), made.risk_may_be_higher) == ("INPATIENT", False)
 
 
-async def test_a_flag_is_open_until_it_is_on_record_what_was_done_and_not_when_somebody_has_taken_it(at: At) -> None:
+async def test_a_flag_counts_until_it_is_on_record_what_was_done_whoever_has_taken_it_and_whatever_is_answered_later(
+    at: At,
+) -> None:
     referral = await screened(at)
     flag = (await at.call("intake", "AssessmentService/RecordAssessment", a_screener(referral.id))).risk_flag_id
+    await at.call("intake", "AssessmentService/RecordAssessment", a_screener(referral.id, (0,) * 7))
     take = AcknowledgeRiskFlagRequest(request_id=str(uuid4()), risk_flag_id=flag)
     await at.call("intake", "RiskService/AcknowledgeRiskFlag", take)
     made = await suggested(at, referral.id, **WELL)
@@ -325,6 +337,30 @@ async def test_of_clinicians_who_decide_at_once_one_has_decided_and_the_others_h
         f" AND people = ARRAY['{referral.patient_id}'::uuid] GROUP BY outcome ORDER BY outcome",
     )
     assert audited == [{"outcome": "DONE", "count": 1}, {"outcome": "REFUSED", "count": 3}]
+
+
+async def test_of_clinicians_who_decide_again_at_once_one_has_and_the_decision_before_says_so(at: At) -> None:
+    referral = await screened(at)
+    first = await decided(at, referral.id, "INTENSIVE_OUTPATIENT")
+    levels = ["PARTIAL_HOSPITALIZATION", "RESIDENTIAL", "INPATIENT"]
+    answers = await asyncio.gather(
+        *(decided(at, referral.id, each, replaces_decision_id=first.id) for each in levels), return_exceptions=True
+    )
+    (second,) = [each for each in answers if not isinstance(each, BaseException)]
+    assert [each.reason for each in answers if isinstance(each, Conflict)] == ["DECISION_OUTDATED"] * 2
+    assert (second.replaces_decision_id, second.replaced_by_decision_id) == (first.id, "")
+    get = GetLevelOfCareDecisionRequest(decision_id=first.id)
+    first.replaced_by_decision_id = second.id
+    assert (await at.call("intake", "LevelOfCareService/GetLevelOfCareDecision", get)).decision == first
+    said = f"SELECT convert_from(payload, 'UTF8')::json AS said FROM outbox WHERE aggregate_id = '{second.id}'"
+    assert [row["said"]["replacesDecisionId"] for row in at.network.rows("intake", said)] == [first.id]
+    admitting = at.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id))
+    assert await refused(admitting) == "LEVEL_OF_CARE_NOT_OFFERED"
+    third = await decided(at, referral.id, "INTENSIVE_OUTPATIENT", replaces_decision_id=second.id)
+    assert (await at.call("intake", "AdmissionService/AdmitPatient", an_admission(referral.id))).admission.id
+    assert await refused(decided(at, referral.id, "INPATIENT", replaces_decision_id=third.id)) == (
+        "LEVEL_OF_CARE_ALREADY_DECIDED"
+    )
 
 
 async def test_a_suggestion_that_crosses_a_decision_is_either_held_against_it_or_unknown_to_it(at: At) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from stepway.intake.v1 import level_of_care_pb2, referral_pb2
+from stepway.intake.v1.level_of_care_service_pb2 import DecideLevelOfCareResponse
 from stepway.intake.v1.referral_service_pb2 import (
     AssignReferralRequest,
     CloseReferralRequest,
@@ -45,6 +46,7 @@ CALLS = {
     "screen": "RecordAssessment",
     "decide": "DecideLevelOfCare",
     "decide on another level": "DecideLevelOfCare",
+    "decide again": "DecideLevelOfCare",
     "admit": "AdmitPatient",
     "decline": "CloseReferral",
     "lose": "CloseReferral",
@@ -56,20 +58,25 @@ MOVES = {
     ("CONTACTED", "screen"): "SCREENING",
     ("SCREENING", "decide"): "DECIDED",
     ("SCREENING", "decide on another level"): "DECIDED",
+    ("SCREENING", "decide again"): "DECIDED",
+    ("DECIDED", "decide again"): "DECIDED",
     ("DECIDED", "admit"): "ADMITTED",
 }
 OPEN = {"RECEIVED", "CONTACTED", "SCREENING", "DECIDED"}
 
 
-def request(step: str, referral: str) -> tuple[str, Any]:
+def request(step: str, referral: str, decision: str = "") -> tuple[str, Any]:
+    """`decision` is the one that stands."""
     named = {"request_id": str(uuid4()), "referral_id": referral}
     match step:
         case "screen":
             return "stepway.intake.v1.AssessmentService/RecordAssessment", phq_9(referral, [0] * 9)
-        case "decide" | "decide on another level":
+        case "decide" | "decide on another level" | "decide again":
             level = "INTENSIVE_OUTPATIENT" if step == "decide" else "RESIDENTIAL"
             wanted = level_of_care_pb2.LevelOfCare.Value(f"LEVEL_OF_CARE_{level}")
-            return "stepway.intake.v1.LevelOfCareService/DecideLevelOfCare", a_decision(referral, level=wanted)
+            replaces = {"replaces_decision_id": decision} if step == "decide again" else {}
+            message = a_decision(referral, level=wanted, **replaces)
+            return "stepway.intake.v1.LevelOfCareService/DecideLevelOfCare", message
         case "admit":
             return "stepway.intake.v1.AdmissionService/AdmitPatient", an_admission(referral)
         case "decline" | "lose":
@@ -93,12 +100,12 @@ class OneReferral(RuleBasedStateMachine):
     def receive(self) -> None:
         answer = send(self.network, f"{REFERRALS}/ReceiveReferral", a_referral(), token=self.token)
         self.referral = ReceiveReferralResponse.FromString(answer.body).referral
-        self.status, self.stood, self.missed, self.level = "RECEIVED", "", 0, ""
+        self.status, self.stood, self.missed, self.level, self.decision = "RECEIVED", "", 0, "", ""
         self.moves, self.audit = list[str](), Counter[tuple[str, str]]()
 
     @rule(step=st.sampled_from(list(CALLS)))
     def go(self, step: str) -> None:
-        rpc, message = request(step, self.referral.id)
+        rpc, message = request(step, self.referral.id, self.decision)
         answer, repeated = (send(self.network, rpc, message, token=self.token) for _ in range(2))
         done = answer.code == "OK"
         assert (done, repeated.refusal) == (self._legal(step), answer.refusal), (self.status, step)
@@ -107,6 +114,8 @@ class OneReferral(RuleBasedStateMachine):
         self.audit[CALLS[step], "REPEATED" if done else "REFUSED"] += 1
         if done:
             self._went(step)
+        if done and step.startswith("decide"):
+            self.decision = DecideLevelOfCareResponse.FromString(answer.body).decision.id
 
     def _legal(self, step: str) -> bool:
         match step:

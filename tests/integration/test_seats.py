@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from stepway.intake.v1.hand_off_service_pb2 import ConfirmHandOffRequest
+from stepway.intake.v1.level_of_care_pb2 import LEVEL_OF_CARE_INTENSIVE_OUTPATIENT, LEVEL_OF_CARE_RESIDENTIAL
 from stepway.intake.v1.referral_service_pb2 import CloseReferralRequest
 from stepway.scheduling.v1.enrollment_service_pb2 import EndEnrollmentRequest
 from stepway.scheduling.v1.track_pb2 import DAYPART_AFTERNOON, DAYPART_EVENING, DAYPART_MORNING, DAYPART_WEEKEND
@@ -211,6 +212,26 @@ async def test_a_seat_that_comes_to_somebody_in_care_elsewhere_goes_to_the_next_
     await until(seen_in(site, second.id, "enrolled"))
     assert announced(site, first.id)[-2:] == ["AdmissionEnrolled", "AdmissionEnded"]
     assert faults(site) == []
+
+
+async def test_a_seat_takes_up_nobody_for_whom_more_was_decided_until_that_is_taken_back(site: At) -> None:
+    admission = await admit(site, availability=[DAYPART_MORNING])
+    await until(seen_in(site, admission.id, "waitlisted"))
+    await decide_again(site, admission.referral_id, LEVEL_OF_CARE_RESIDENTIAL)
+    track = a_track(daypart=DAYPART_MORNING, seats=1)
+    await site.call("scheduling", "TrackService/CreateTrack", track, role="site_lead")
+    await until(seen_in(site, admission.id, "enrolled"))
+    stands = f"SELECT status, next_action FROM referral WHERE id = '{admission.referral_id}'"
+    assert site.network.rows("intake", stands) == [{"status": "waitlisted", "next_action": "refer_out"}]
+    await decide_again(site, admission.referral_id, LEVEL_OF_CARE_INTENSIVE_OUTPATIENT)
+    assert site.network.rows("intake", stands) == [{"status": "admitted", "next_action": None}]
+
+
+async def decide_again(site: At, referral: str, level: Any) -> None:
+    """In place of what was decided last."""
+    last = f"SELECT id FROM level_of_care_decision WHERE referral_id = '{referral}' ORDER BY id DESC LIMIT 1"
+    again = a_decision(referral, level=level, replaces_decision_id=site.network.rows("intake", last)[0]["id"])
+    await site.call("intake", "LevelOfCareService/DecideLevelOfCare", again)
 
 
 def seen_in(site: At, admission: str, status: str) -> Callable[[], Awaitable[bool]]:

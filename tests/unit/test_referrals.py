@@ -52,7 +52,10 @@ STEPS: dict[str, Callable[..., Referral]] = {
     "sit": lambda referral, at: referrals.take_seat(referral),
     "refer out": lambda referral, at: referrals.refer_out(referral, due_at=at + 2 * HOUR),
     "hand off": lambda referral, at: referrals.confirm_hand_off(referral),
-    "come to nothing": lambda referral, at: referrals.end_hand_off(referral, offered=False),
+    "come to nothing": lambda referral, at: referrals.end_hand_off(referral, offered=True),
+    "come to nothing, and the level is not offered": lambda referral, at: referrals.end_hand_off(
+        referral, offered=False
+    ),
     "a seat": lambda referral, at: referrals.follow_seat(referral, waits=False),
     "no seat": lambda referral, at: referrals.follow_seat(referral, waits=True),
     "decline": lambda referral, at: referrals.close(referral, S.DECLINED, reason="no"),
@@ -240,11 +243,34 @@ def test_a_seat_changes_nothing_about_whoever_has_declined() -> None:
         (S.DECIDED, False, Action.REFER_OUT),
         (S.DECIDED, True, Action.ADMIT),
         (S.WAITLISTED, True, Action.KEEP_IN_TOUCH),
+        (S.WAITLISTED, False, Action.REFER_OUT),
     ],
 )
 def test_whom_no_provider_takes_is_where_they_stood(stood: Status, offered: bool, next_action: Action) -> None:
     back = referrals.end_hand_off(STEPS["refer out"](a_referral(status=stood), at=NOON), offered=offered)
     assert (back.status, back.next_action, back.stood) == (stood, next_action, None)
+
+
+def seated(referral: Referral) -> Referral:
+    return referrals.follow_seat(referral, waits=False)
+
+
+def test_a_seat_takes_up_nobody_who_is_decided_on_for_elsewhere_until_that_is_taken_back() -> None:
+    waits = referrals.wait_for_seat(a_referral(status=S.ADMITTED))
+    worse = referrals.decide(waits, offered=False)
+    assert seated(worse) == worse
+    lost = STEPS["lose"](STEPS["try"](worse, at=NOON), at=NOON)
+    assert seated(lost) == lost
+    gone = referrals.follow_seat(worse, waits=False, gone=True)
+    assert (gone.status, gone.next_action) == (S.ADMITTED, None)
+    assert seated(referrals.decide(seated(worse), offered=True)) == replace(waits, status=S.ADMITTED, next_action=None)
+
+
+def test_a_hand_off_that_comes_to_nothing_leaves_to_be_referred_out_whoever_needs_more_than_their_seat() -> None:
+    worse = referrals.decide(a_referral(status=S.WAITLISTED), offered=False)
+    out = seated(STEPS["refer out"](worse, at=NOON))
+    back = referrals.end_hand_off(out, offered=False)
+    assert (back.status, back.next_action, back.stood) == (S.WAITLISTED, Action.REFER_OUT, None)
 
 
 def test_nobody_is_referred_out_before_a_clinician_has_decided() -> None:

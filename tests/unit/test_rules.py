@@ -21,14 +21,17 @@ from stepway_intake.domain.facts import (
     Facts,
     age_group,
     bands_in,
+    flagged,
     is_known,
     with_record,
 )
 from stepway_intake.domain.levels_of_care import LevelOfCare
 from stepway_intake.domain.rule_sets import rule_set_for
 from stepway_intake.domain.rules import LEVELS, All, Any, Condition, Finding, From, Holds, Rule, RuleSet, holds, weigh
+from stepway_intake.instruments.definition import Risk
 
 DEFAULT = rule_set_for({})
+LEFT_OPEN = flagged({Risk.UNANSWERED})
 BEST: Mapping[str, str | int] = {fact: scale[0] for fact, scale in SCALES.items()}
 WORST: Mapping[str, str | int] = {fact: scale[-1] for fact, scale in SCALES.items()}
 
@@ -254,10 +257,11 @@ def _least(condition: Condition) -> Mapping[str, str | int]:
 
 def test_no_word_on_the_risk_is_the_last_while_a_flag_is_open() -> None:
     for stated in GRADES[:-1]:
-        found = suggested(with_record(some(risk=stated), {}, age_group=None, flag_open=True))
+        found = suggested(with_record(some(risk=stated), {}, standing=LEFT_OPEN, age_group=None))
         assert (found.level, found.missing) == (None, (RISK,))
-    said = [with_record(some(risk=risk), {}, age_group=None, flag_open=risk == "high") for risk in ("high", "none")]
-    assert [suggested(each).level for each in said] == ["inpatient", "outpatient"]
+    said = with_record(some(risk="high"), {}, standing=LEFT_OPEN, age_group=None)
+    assert suggested(said).level == "inpatient"
+    assert suggested(with_record(some(risk="none"), {}, age_group=None)).level == "outpatient"
 
 
 def test_what_matters_only_if_the_risk_is_higher_than_stated_is_asked_for_as_well() -> None:
@@ -272,7 +276,7 @@ def test_what_matters_only_if_the_risk_is_higher_than_stated_is_asked_for_as_wel
 
 def test_the_bands_on_record_are_facts_and_what_no_rule_could_name_is_none() -> None:
     record = {"phq-9": "severe", "gad-7": "unheard of", "tea-3": "strong"}
-    found = with_record(Facts({"risk": "low"}), record, age_group="adult", flag_open=False)
+    found = with_record(Facts({"risk": "low"}), record, age_group="adult")
     assert found == Facts({"risk": "low", "age_group": "adult", "band.phq-9": "severe"})
     assert bands_in(found) == {"phq-9": "severe"}
 
@@ -290,7 +294,7 @@ def test_a_screening_says_what_risk_there_is_at_least_until_a_clinician_says_wha
     screened: str, stated: str | None, known: str | None, may_be_worse: bool
 ) -> None:
     said = Facts({RISK: stated} if stated else {})
-    found = with_record(said, {"c-ssrs-screener": screened}, age_group=None, flag_open=False)
+    found = with_record(said, {"c-ssrs-screener": screened}, age_group=None)
     assert (found.known.get(RISK), RISK in found.may_be_worse) == (known, may_be_worse)
 
 
@@ -301,22 +305,47 @@ def test_a_screening_says_what_risk_there_is_at_least_until_a_clinician_says_wha
 def test_while_a_flag_is_open_no_word_is_below_what_a_screening_has_shown(
     screened: str, stated: str, known: str, last: bool
 ) -> None:
-    found = with_record(some(risk=stated), {"c-ssrs-screener": screened}, age_group=None, flag_open=True)
+    found = with_record(some(risk=stated), {"c-ssrs-screener": screened}, standing=LEFT_OPEN, age_group=None)
     assert (found.known[RISK], is_known(RISK, found)) == (known, last)
+
+
+@pytest.mark.parametrize(
+    ("risks", "stated", "known"),
+    [
+        ({Risk.HIGH}, "low", "high"),
+        ({Risk.MODERATE}, "none", "moderate"),
+        ({Risk.PRESENT}, "none", "low"),
+        ({Risk.LOW, Risk.MODERATE, Risk.UNANSWERED}, "low", "moderate"),
+        ({Risk.LOW}, "moderate", "moderate"),
+        ({Risk.HIGH}, None, "high"),
+        ({Risk.UNANSWERED}, None, None),
+    ],
+)
+@pytest.mark.parametrize("screened", [{}, {"c-ssrs-screener": "none"}])
+def test_while_flags_are_open_no_word_and_no_later_answer_is_below_the_worst_of_them(
+    risks: set[Risk], stated: str | None, known: str | None, screened: Mapping[str, str]
+) -> None:
+    said = Facts({RISK: stated} if stated else {})
+    found = with_record(said, screened, standing=flagged(risks), age_group=None)
+    assert (found.known.get(RISK), is_known(RISK, found)) == (known, False)
 
 
 def test_what_was_heard_counts_until_a_clinician_says_otherwise() -> None:
     heard = Facts({"supports": "some", "withdrawal_risk": "moderate"}, frozenset({"supports", "withdrawal_risk"}))
-    found = with_record(Facts({"supports": "unsafe"}), {}, interviews=heard, age_group=None, flag_open=False)
+    found = with_record(Facts({"supports": "unsafe"}), {}, interviews=heard, age_group=None)
     assert found == Facts({"supports": "unsafe", "withdrawal_risk": "moderate"}, frozenset({"withdrawal_risk"}))
 
 
 def test_the_same_questions_under_another_name_say_the_same() -> None:
     bands = {"phq-9m": "severe"}
-    found = with_record(Facts({}), bands, age_group=None, flag_open=False)
+    found = with_record(Facts({}), bands, age_group=None)
     assert bands_in(found) == {"phq-9": "severe", "phq-9m": "severe"}
-    both = with_record(Facts({}), {**bands, "phq-9": "mild"}, age_group=None, flag_open=False)
-    assert bands_in(both) == {"phq-9": "mild", "phq-9m": "severe"}
+
+
+@pytest.mark.parametrize(("phq_9", "phq_9m"), [("mild", "severe"), ("severe", "mild"), ("severe", "severe")])
+def test_of_two_forms_of_the_same_questions_the_milder_hides_nothing(phq_9: str, phq_9m: str) -> None:
+    found = with_record(Facts({}), {"phq-9": phq_9, "phq-9m": phq_9m}, age_group=None)
+    assert bands_in(found) == {"phq-9": "severe", "phq-9m": phq_9m}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Facts: what has to be known of somebody before a level of care is suggested, each on a scale from best to worst."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -50,6 +50,8 @@ BANDS: Mapping[str, Sequence[str]] = {
 _SCREENED = f"{_BAND}c-ssrs-screener"
 _THE_SAME = {f"{_BAND}phq-9m": f"{_BAND}phq-9"}
 """Instruments that ask what another asks, in the same bands: who was asked the one need not be asked the other."""
+_SHOWN = {Risk.LOW: "low", Risk.PRESENT: "low", Risk.MODERATE: "moderate", Risk.HIGH: "high"}
+"""What risk a flag shows at least: of one item alone nobody has asked how much, and what was left open shows none."""
 SCALES: Mapping[str, Sequence[str | int]] = {**STATED, AGE: AGES, **BANDS}
 """All of them. Whoever is not of age comes behind adults because a programme of theirs begins with fewer hours."""
 
@@ -82,31 +84,47 @@ def with_record(
     bands: Mapping[str, str],
     *,
     interviews: Facts = _NOTHING,
+    standing: Facts = _NOTHING,
     age_group: str | None,
-    flag_open: bool,
 ) -> Facts:
-    """What a clinician has said, and what the record adds: bands by instrument, interviews, age, an open risk flag.
+    """What a clinician has said, and what the record adds: bands by instrument, interviews, the age, what is standing.
 
-    Of what a clinician says and what the record says the clinician's word counts. As long as it is not on record what
-    was done about a sign of danger, no word on the risk but the worst is the last one, and none is below what a
-    screening has shown. A band that no rule could name is left out.
+    Of what a clinician says and what the record says the clinician's word counts. Of what is `standing` the worst that
+    anybody has said counts, and no word but the worst there is is the last. A band that no rule could name is left out.
     """
     measured = {f"{_BAND}{instrument}": band for instrument, band in bands.items()}
-    banded = {fact: band for fact, band in measured.items() if band in BANDS.get(fact, ())}
-    banded = {_THE_SAME[fact]: banded[fact] for fact in _THE_SAME.keys() & banded.keys()} | banded
+    banded = _under_both_names({fact: band for fact, band in measured.items() if band in BANDS.get(fact, ())})
     heard = _with_screening(interviews, banded)
     of_age = {} if age_group is None else {AGE: age_group}
-    not_the_last = flag_open and stated.known.get(RISK) != GRADES[-1]
-    at_least = _worst_risk(heard, stated) if flag_open else {}
+    worst = _worst(standing.may_be_worse, heard, stated, standing)
+    not_the_last = {fact for fact in standing.may_be_worse if stated.known.get(fact) != SCALES[fact][-1]}
     return Facts(
-        {**heard.known, **stated.known, **at_least, **of_age, **banded},
-        (heard.may_be_worse - stated.known.keys()) | ({RISK} if not_the_last else set()),
+        {**heard.known, **stated.known, **worst, **of_age, **banded},
+        (heard.may_be_worse - stated.known.keys()) | not_the_last,
     )
 
 
-def _worst_risk(*said: Facts) -> Mapping[str, str | int]:
-    risks = [each.known[RISK] for each in said if RISK in each.known]
-    return {RISK: max(risks, key=GRADES.index)} if risks else {}
+def _under_both_names(banded: Mapping[str, str]) -> Mapping[str, str]:
+    """Of two forms of the same questions the worse one counts, whichever is newer."""
+    both = {_THE_SAME[fact]: band for fact, band in banded.items() if fact in _THE_SAME}
+    worse = {fact: max(band, banded.get(fact, band), key=BANDS[fact].index) for fact, band in both.items()}
+    return {**banded, **worse}
+
+
+def _worst(facts: Iterable[str], *said: Facts) -> Mapping[str, str | int]:
+    values = {fact: [each.known[fact] for each in said if fact in each.known] for fact in facts}
+    return {fact: max(found, key=SCALES[fact].index) for fact, found in values.items() if found}
+
+
+def flagged(risks: Collection[Risk]) -> Facts:
+    """What stands while it is not on record what was done about these signs of danger: what they show, or worse."""
+    shown = [_SHOWN[risk] for risk in risks if risk in _SHOWN]
+    return Facts({RISK: max(shown, key=GRADES.index)} if shown else {}, frozenset({RISK} if risks else ()))
+
+
+def together(first: Facts, second: Facts) -> Facts:
+    """Of different facts."""
+    return Facts({**first.known, **second.known}, first.may_be_worse | second.may_be_worse)
 
 
 def _with_screening(heard: Facts, banded: Mapping[str, str]) -> Facts:

@@ -1,6 +1,8 @@
 """Interviews: what the sections of a workup say of the facts that a level of care is suggested from."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date
+from operator import itemgetter
 
 from stepway_intake.domain.facts import GRADES, Facts
 from stepway_intake.domain.sections import Form, Kind
@@ -12,6 +14,20 @@ _GRADED = ("withdrawal_risk", "medical_instability", "psychiatric_instability")
 _GRADES = {f"CLINICAL_RISK_{grade.upper()}": grade for grade in GRADES}
 _SUPPORTS = {"SUPPORT_STRONG": "strong", "SUPPORT_SOME": "some", "SUPPORT_WEAK": "some", "SUPPORT_HARMFUL": "unsafe"}
 _DANGEROUS = frozenset({"WITHDRAWAL_SIGN_SEIZURE", "WITHDRAWAL_SIGN_HALLUCINATIONS", "WITHDRAWAL_SIGN_DELIRIUM"})
+_NOT_CLEARED = Facts({"medical_instability": "moderate"}, frozenset({"medical_instability"}))
+
+
+def of_late(workups: Iterable[tuple[date, Mapping[str, Form]]], since: date) -> Mapping[str, Form]:
+    """Of each kind the newest form that is not older; each workup comes with the day that it began.
+
+    An interview is of that day, an evaluation of its own: it may have been made elsewhere, and long before.
+    """
+    forms = ((_day_of(form, began), kind, form) for began, sections in workups for kind, form in sections.items())
+    return {kind: form for day, kind, form in sorted(forms, key=itemgetter(0)) if day >= since}
+
+
+def _day_of(form: Form, began: date) -> date:
+    return date.fromisoformat(form["evaluated_on"]) if "evaluated_on" in form else began
 
 
 def facts_in(sections: Mapping[str, Form]) -> Facts:
@@ -21,6 +37,12 @@ def facts_in(sections: Mapping[str, Form]) -> Facts:
     known = {fact: value for fact, value, _ in heard}
     sure = {fact for fact, _, may_be_worse in heard if not may_be_worse}
     return Facts(known, frozenset(known.keys() - sure))
+
+
+def standing_in(sections: Mapping[str, Form]) -> Facts:
+    """What no word undoes: whoever was not cleared to come is unstable, whatever the grade, until they are examined."""
+    evaluation = sections.get(Kind.MEDICAL_EVALUATION, {})
+    return _NOT_CLEARED if evaluation.get("clearance") == "MEDICAL_CLEARANCE_NOT_CLEARED" else Facts({})
 
 
 def _evaluation(form: Form) -> Iterator[Heard]:

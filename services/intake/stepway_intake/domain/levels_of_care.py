@@ -81,7 +81,10 @@ class Suggested:
 
 @dataclass(frozen=True)
 class Decision:
-    """A clinician's word on how much care somebody gets, beside what the rules had said."""
+    """A clinician's word on how much care somebody gets, beside what the rules had said.
+
+    `replaces` is the decision in whose place it was made, `replaced_by` the one in its own place.
+    """
 
     id: UUID
     referral_id: UUID
@@ -93,6 +96,8 @@ class Decision:
     suggested: Suggested | None = None
     override: Override | None = None
     tool_results: tuple[ToolResult, ...] = ()
+    replaces: UUID | None = None
+    replaced_by: UUID | None = None
 
 
 def decide(
@@ -107,23 +112,42 @@ def decide(
     seen: UUID | None = None,
     override: Override | None = None,
     tool_results: tuple[ToolResult, ...] = (),
+    stands: UUID | None = None,
+    replaces: UUID | None = None,
 ) -> tuple[Referral, Decision]:
     """Decide, beside what the rules have `suggested` last; `seen` is the suggestion that the clinician has looked at.
 
-    Raises Conflict (REFERRAL_NOT_SCREENED, LEVEL_OF_CARE_ALREADY_DECIDED, REFERRAL_CLOSED, SUGGESTION_OUTDATED,
-    OVERRIDE_MISSING, NOTHING_TO_OVERRIDE) and InvalidInput (EVALUATED_IN_FUTURE).
+    `stands` is what was decided last for the referral, `replaces` what the clinician means to decide again.
+    Raises Conflict (REFERRAL_NOT_SCREENED, LEVEL_OF_CARE_ALREADY_DECIDED, DECISION_OUTDATED, REFERRAL_CLOSED,
+    SUGGESTION_OUTDATED, OVERRIDE_MISSING, NOTHING_TO_OVERRIDE) and InvalidInput (EVALUATED_IN_FUTURE).
     """
     decided = referrals.decide(referral, offered=level is LevelOfCare.INTENSIVE_OUTPATIENT)
+    _must_replace_what_stands(stands, replaces)
     if seen is not None and (suggested is None or seen != suggested.id):
         raise Conflict("SUGGESTION_OUTDATED", "There is a newer suggestion, or none; read it, or leave this one out.")
     if suggested is not None and suggested.overtaken:
         raise Conflict("SUGGESTION_OUTDATED", "A risk flag was raised since it was made; ask for a new suggestion.")
     decision = Decision(
-        id, referral.id, referral.patient.id, level, rationale, by, at, suggested, override, tool_results
+        *(id, referral.id, referral.patient.id, level, rationale, by, at, suggested, override, tool_results),
+        replaces=replaces,
     )
     _hold_against_suggestion(decision)
     _must_have_been_evaluated(decision)
     return decided, decision
+
+
+def _must_replace_what_stands(stands: UUID | None, replaces: UUID | None) -> None:
+    """Of two who decide at once the later one hears what the other has decided, and may decide again knowing it."""
+    if replaces == stands:
+        return
+    if stands is None:
+        message = "No decision stands for this referral; leave replaces_decision_id out."
+        raise Conflict("DECISION_OUTDATED", message)
+    if replaces is None:
+        message = f"Decision {stands} stands; read it, and name it in replaces_decision_id to decide again."
+        raise Conflict("LEVEL_OF_CARE_ALREADY_DECIDED", message)
+    message = f"Decision {stands} stands by now; read it, and name that one in replaces_decision_id to decide again."
+    raise Conflict("DECISION_OUTDATED", message)
 
 
 def _hold_against_suggestion(decision: Decision) -> None:

@@ -58,6 +58,8 @@ class Action(StrEnum):
 _EARLY = (Status.RECEIVED, Status.CONTACTED, Status.SCREENING, Status.ASSESSMENT)
 OPEN = (*_EARLY, Status.DECIDED, Status.WAITLISTED)
 """Where a referral goes on from."""
+_DECIDED = (Status.DECIDED, Status.WAITLISTED)
+"""Where a clinician may decide again: whoever is admitted has what was decided on."""
 _FROM: Mapping[Status, tuple[Status, ...]] = {
     Status.CONTACTED: (Status.RECEIVED,),
     Status.SCREENING: (Status.RECEIVED, Status.CONTACTED),
@@ -233,19 +235,24 @@ def complete_assessment(referral: Referral) -> Referral:
 
 
 def decide(referral: Referral, *, offered: bool) -> Referral:
-    """A clinician has decided on a level of care, which the site offers or not.
+    """A clinician has decided on a level of care, which the site offers or not, or has decided again.
 
+    Whoever waits stays in the line, whatever was decided: what they need instead may come to nothing.
     Raises Conflict (REFERRAL_NOT_SCREENED, LEVEL_OF_CARE_ALREADY_DECIDED, REFERRAL_CLOSED).
     """
     if referral.status in (Status.RECEIVED, Status.CONTACTED):
         raise Conflict("REFERRAL_NOT_SCREENED", "Record at least one assessment first.")
-    if referral.status in (Status.DECIDED, Status.WAITLISTED, Status.ADMITTED):
-        raise Conflict("LEVEL_OF_CARE_ALREADY_DECIDED", "A clinician has decided; read the decision.")
-    return _move(referral, Status.DECIDED, _after_decision(offered=offered))
+    if referral.status is Status.ADMITTED:
+        raise Conflict("LEVEL_OF_CARE_ALREADY_DECIDED", "The person was admitted; refer them again to decide anew.")
+    if referral.status in _DECIDED:
+        return replace(referral, next_action=_after_decision(referral.status, offered=offered))
+    return _move(referral, Status.DECIDED, _after_decision(Status.DECIDED, offered=offered))
 
 
-def _after_decision(*, offered: bool) -> Action:
-    return Action.ADMIT if offered else Action.REFER_OUT
+def _after_decision(stands: Status, *, offered: bool) -> Action:
+    if not offered:
+        return Action.REFER_OUT
+    return Action.KEEP_IN_TOUCH if stands is Status.WAITLISTED else Action.ADMIT
 
 
 def admit(referral: Referral, *, at: datetime) -> Referral:
@@ -268,11 +275,14 @@ def wait_for_seat(referral: Referral) -> Referral:
     return referral if waits else _move(referral, Status.WAITLISTED, Action.KEEP_IN_TOUCH)
 
 
-def follow_seat(referral: Referral, *, waits: bool) -> Referral:
+def follow_seat(referral: Referral, *, waits: bool, gone: bool = False) -> Referral:
     """An admission waits for its seat, or not, since it has one or is over.
 
-    A referral that is not on its way is not taken up by that; once it is, it is where the seat has put it.
+    A referral that is not on its way is not taken up by that; once it is, it is where the seat has put it. Nor is one
+    for which a clinician has decided on care elsewhere since, unless the person is `gone` to another site.
     """
+    if referral.next_action is Action.REFER_OUT and not gone:
+        return referral
     step = wait_for_seat if waits else take_seat
     if referral.status in _SEATED:
         return step(referral)
@@ -303,13 +313,15 @@ def confirm_hand_off(referral: Referral) -> Referral:
 def end_hand_off(referral: Referral, *, offered: bool) -> Referral:
     """It came to nothing: the referral is where it stood, or where its seat has put it meanwhile.
 
-    `offered` tells whether the site has the level of care that was decided on.
+    `offered` tells whether the site has the level of care that was decided on: if not, no seat has put it anywhere.
     Raises Conflict (REFERRAL_NOT_REFERRED_OUT).
     """
     _must_be_handed_off(referral)
     stood = referral.stood or Status.DECIDED
-    comes_next = {Status.DECIDED: _after_decision(offered=offered), Status.WAITLISTED: Action.KEEP_IN_TOUCH}
-    return replace(referral, status=stood, stood=None, next_action=comes_next.get(stood))
+    if stood is Status.ADMITTED and offered:
+        return replace(referral, status=stood, stood=None, next_action=None)
+    stands = Status.WAITLISTED if stood is Status.ADMITTED else stood
+    return replace(referral, status=stands, stood=None, next_action=_after_decision(stands, offered=offered))
 
 
 def _must_be_handed_off(referral: Referral) -> None:

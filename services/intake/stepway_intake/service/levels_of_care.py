@@ -17,10 +17,12 @@ from stepway_chassis import outbox
 from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.transaction import Tx
-from stepway_intake.domain import levels_of_care, suggestions
+from stepway_intake.domain import levels_of_care, referrals, suggestions
+from stepway_intake.domain.referrals import Referral, Status
 from stepway_intake.domain.rule_sets import rule_set_for
 from stepway_intake.service.referrals import keep
 from stepway_intake.store import levels_of_care as store
+from stepway_intake.store.admissions import lock_admission_of
 from stepway_intake.store.referrals import lock_referral
 from stepway_intake.store.suggestions import add_suggestion, facts_of, find_suggestion, flags_had, newest_suggested
 from stepway_intake.wire import levels_of_care as wire
@@ -74,6 +76,7 @@ class LevelOfCareService:
         referral = await lock_referral(tx, UUID(request.referral_id))
         tx.concerns(referral.patient.id)
         tx.correlation = str(referral.id)
+        stands = await store.decision_of(tx, referral)
         decided, decision = levels_of_care.decide(
             referral,
             id=uuid7(tx.now),
@@ -85,11 +88,20 @@ class LevelOfCareService:
             seen=wire.seen(request),
             override=wire.new_override(request),
             tool_results=wire.new_tool_results(request.tool_results),
+            stands=stands.id if stands else None,
+            replaces=wire.replaced(request),
         )
-        await keep(tx, referral, decided)
+        await keep(tx, referral, await self._where_the_seat_is(tx, decided))
         await store.add_decision(tx, decision)
         outbox.append(tx, wire.level_of_care_decided(decision), label=referral.patient.label)
         return DecideLevelOfCareResponse(decision=wire.decision(decision))
+
+    async def _where_the_seat_is(self, tx: Tx, decided: Referral) -> Referral:
+        """A seat that has come while more care was decided on takes the person up once that is taken back."""
+        if decided.status is not Status.WAITLISTED:
+            return decided
+        admission = await lock_admission_of(tx, decided.id)
+        return referrals.follow_seat(decided, waits=admission is None or admission.enrolled_at is None)
 
     async def GetLevelOfCareDecision(
         self, request: GetLevelOfCareDecisionRequest, _: object

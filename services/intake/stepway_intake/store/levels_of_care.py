@@ -41,7 +41,17 @@ level_of_care_decision = records.records(
     Column("override_reason", Text),
     Column("override_text", Text),
     Column("tool_results", JSONB),
+    Column("replaces", Uuid),
 )
+_later = level_of_care_decision.alias("later")
+_replaced_by = (
+    select(_later.c.id)
+    .where(_later.c.site == level_of_care_decision.c.site)
+    .where(_later.c.referral_id == level_of_care_decision.c.referral_id)
+    .where(_later.c.replaces == level_of_care_decision.c.id)
+    .scalar_subquery()
+)
+_decisions = select(level_of_care_decision, _replaced_by.label("replaced_by"))
 
 
 async def add_decision(tx: Tx, made: Decision) -> None:
@@ -56,6 +66,7 @@ async def add_decision(tx: Tx, made: Decision) -> None:
             decided_by=made.decided_by,
             decided_at=made.decided_at,
             tool_results=[_stored(each) for each in made.tool_results],
+            replaces=made.replaces,
             **_suggested_columns(made.suggested),
             **_override_columns(made.override),
         )
@@ -64,19 +75,26 @@ async def add_decision(tx: Tx, made: Decision) -> None:
 
 async def find_decision(tx: Tx, id: UUID) -> Decision:
     """Raises NotFound (LEVEL_OF_CARE_DECISION_NOT_FOUND)."""
-    row = await records.find(tx, level_of_care_decision, id)
+    row = (await tx.execute(_decisions.where(records.one(tx, level_of_care_decision, id)))).mappings().first()
     if row is None or not tx.reaches(row["patient_id"]):
         message = "There is no such decision at this site."
         raise NotFound("LEVEL_OF_CARE_DECISION_NOT_FOUND", message, field="decision_id")
     return _decision(row)
 
 
-async def level_of(tx: Tx, decided: Referral) -> LevelOfCare | None:
-    """What was decided for this referral, if anything was."""
-    level = select(level_of_care_decision.c.level).where(
+async def decision_of(tx: Tx, decided: Referral) -> Decision | None:
+    """What was decided for this referral, if anything was, and stands: nothing was decided in its place."""
+    theirs = _decisions.where(
         level_of_care_decision.c.site == tx.site.name, level_of_care_decision.c.referral_id == decided.id
     )
-    return level_or_none((await tx.execute(level)).scalar_one_or_none())
+    row = (await tx.execute(theirs.where(_replaced_by.is_(None)))).mappings().one_or_none()
+    return None if row is None else _decision(row)
+
+
+async def level_of(tx: Tx, decided: Referral) -> LevelOfCare | None:
+    """How much care the decision that stands is for."""
+    decision = await decision_of(tx, decided)
+    return None if decision is None else decision.level
 
 
 def level_or_none(stored: str | None) -> LevelOfCare | None:
@@ -95,6 +113,8 @@ def _decision(row: RowMapping) -> Decision:
         suggested=_suggested(row),
         override=_override(row),
         tool_results=tuple(_tool_result(each) for each in row["tool_results"]),
+        replaces=row["replaces"],
+        replaced_by=row["replaced_by"],
     )
 
 

@@ -1,13 +1,13 @@
 """The table of suggestions, and what the record adds to the facts that one is made from."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ARRAY, Column, Integer, RowMapping, Text, Uuid, exists, func, select
+from sqlalchemy import ARRAY, Column, Integer, RowMapping, Text, Uuid, func, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
@@ -15,14 +15,15 @@ from stepway_chassis.errors import NotFound
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain.authority import ages_of
-from stepway_intake.domain.facts import Facts, age_group, with_record
-from stepway_intake.domain.interviews import facts_in
+from stepway_intake.domain.facts import Facts, age_group, flagged, together, with_record
+from stepway_intake.domain.interviews import facts_in, of_late, standing_in
 from stepway_intake.domain.levels_of_care import LevelOfCare, Suggested
 from stepway_intake.domain.referrals import Referral
 from stepway_intake.domain.risk import Disposition
 from stepway_intake.domain.rules import Finding, Reason
 from stepway_intake.domain.sections import Form
 from stepway_intake.domain.suggestions import Suggestion
+from stepway_intake.instruments.definition import Risk
 from stepway_intake.store.assessments import assessment
 from stepway_intake.store.levels_of_care import level_or_none
 from stepway_intake.store.risk import risk_flag
@@ -48,14 +49,16 @@ level_of_care_suggestion = records.records(
 
 
 async def facts_of(tx: Tx, referral: Referral, stated: Facts, *, fresh: timedelta) -> Facts:
-    """What is stated, what the patient has answered and said that is not older than `fresh`, the age, an open flag."""
-    patient, today = referral.patient, tx.now.astimezone(ZoneInfo(tx.site.zone)).date()
+    """What is stated, what the patient has answered and said that is not older than `fresh`, the age, open flags."""
+    patient, zone = referral.patient, ZoneInfo(tx.site.zone)
+    since = tx.now - fresh
+    forms = of_late(await _workups(tx, patient.id, zone), since.astimezone(zone).date())
     return with_record(
         stated,
-        await _bands(tx, patient.id, tx.now - fresh),
-        interviews=facts_in(await _sections(tx, patient.id, tx.now - fresh)),
-        age_group=age_group(patient.person.birth_date, ages_of(tx.site.settings), today),
-        flag_open=await _has_open_flag(tx, patient.id),
+        await _bands(tx, patient.id, since),
+        interviews=facts_in(forms),
+        standing=together(flagged(await _risks_flagged(tx, patient.id)), standing_in(forms)),
+        age_group=age_group(patient.person.birth_date, ages_of(tx.site.settings), tx.now.astimezone(zone).date()),
     )
 
 
@@ -71,25 +74,21 @@ async def _bands(tx: Tx, patient_id: UUID, since: datetime) -> Mapping[str, str]
     return {row.instrument: row.band for row in await tx.execute(newest) if row.band is not None}
 
 
-async def _sections(tx: Tx, patient_id: UUID, since: datetime) -> Mapping[str, Form]:
-    """Of each kind the form of the newest workup that has one, whether that is whole by now or not."""
-    statement = (
-        select(workup.c.sections)
-        .where(workup.c.site == tx.site.name, workup.c.patient_id == patient_id)
-        .where(workup.c.started_at >= since)
-        .order_by(workup.c.id)
-    )
-    forms = (await tx.execute(statement)).scalars()
-    return {kind: form for sections in forms for kind, form in sections.items()}
+async def _workups(tx: Tx, patient_id: UUID, zone: ZoneInfo) -> Sequence[tuple[date, Mapping[str, Form]]]:
+    """The day that each began, oldest first, and its forms, whether it is whole by now or not."""
+    of_theirs = (workup.c.site == tx.site.name, workup.c.patient_id == patient_id)
+    statement = select(workup.c.started_at, workup.c.sections).where(*of_theirs).order_by(workup.c.id)
+    return [(row.started_at.astimezone(zone).date(), row.sections) for row in await tx.execute(statement)]
 
 
-async def _has_open_flag(tx: Tx, patient_id: UUID) -> bool:
-    flag = exists().where(
-        risk_flag.c.site == tx.site.name,
-        risk_flag.c.patient_id == patient_id,
-        risk_flag.c.disposition == Disposition.PENDING,
+async def _risks_flagged(tx: Tx, patient_id: UUID) -> Collection[Risk]:
+    """What the flags say of which it is not on record what was done."""
+    risks = (
+        select(risk_flag.c.risk)
+        .where(risk_flag.c.site == tx.site.name, risk_flag.c.patient_id == patient_id)
+        .where(risk_flag.c.disposition == Disposition.PENDING)
     )
-    return bool((await tx.execute(select(flag))).scalar_one())
+    return {Risk(risk) for risk in (await tx.execute(risks)).scalars()}
 
 
 async def flags_had(tx: Tx, referral: Referral) -> int:

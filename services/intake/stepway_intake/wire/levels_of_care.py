@@ -31,6 +31,10 @@ def seen(request: level_of_care_service_pb2.DecideLevelOfCareRequest) -> UUID | 
     return UUID(request.suggestion_id) if request.suggestion_id else None
 
 
+def replaced(request: level_of_care_service_pb2.DecideLevelOfCareRequest) -> UUID | None:
+    return UUID(request.replaces_decision_id) if request.replaces_decision_id else None
+
+
 def new_override(request: level_of_care_service_pb2.DecideLevelOfCareRequest) -> Override | None:
     if not request.HasField("override"):
         return None
@@ -67,6 +71,8 @@ def decision(made: Decision) -> level_of_care_pb2.LevelOfCareDecision:
         rule_set=suggested.rule_set if suggested else "",
         override=_override(made.override),
         tool_results=[_tool_result(each) for each in made.tool_results],
+        replaces_decision_id=str(made.replaces or ""),
+        replaced_by_decision_id=str(made.replaced_by or ""),
     )
 
 
@@ -93,4 +99,5 @@ def level_of_care_decided(made: Decision) -> events_pb2.LevelOfCareDecided:
         referral_id=str(made.referral_id),
         patient_id=str(made.patient_id),
         decided_at=to_proto(made.decided_at),
+        replaces_decision_id=str(made.replaces or ""),
     )
