@@ -26,6 +26,7 @@ from stepway.intake.v1.consent_pb2 import CONSENT_CATEGORY_SCHEDULE
 from stepway.intake.v1.hand_off_pb2 import HAND_OFF_END_OTHER
 from stepway.intake.v1.import_service_pb2 import FindImportedRequest
 from stepway.intake.v1.instrument_service_pb2 import GetInstrumentRequest
+from stepway.intake.v1.person_pb2 import PERSON_FACT_NAME
 from stepway.intake.v1.referral_pb2 import REFERRAL_STATUS_DECLINED
 from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest, GetReferralRequest, ListReferralsRequest
 from stepway.intake.v1.risk_flag_pb2 import RISK_DISPOSITION_SAFETY_PLAN
@@ -96,6 +97,13 @@ REQUESTS: dict[str, Callable[[Case], Message]] = {
     ),
     "stepway.intake.v1.PersonService/FindDuplicates": lambda case: people.FindDuplicatesRequest(
         patient_id=case.patient
+    ),
+    "stepway.intake.v1.PersonService/UpdatePerson": lambda case: people.UpdatePersonRequest(
+        request_id=an_id(),
+        patient_id=case.patient,
+        person={"family_name": "Vexmoor"},
+        facts=[PERSON_FACT_NAME],
+        etag="as it was once",
     ),
     "stepway.intake.v1.PersonService/MergePeople": lambda case: people.MergePeopleRequest(
         request_id=an_id(), patient_id=case.patient, merged_patient_id=case.namesake

@@ -21,10 +21,12 @@ from stepway.intake.v1.events_pb2 import (
     PatientAdmitted,
     PatientLabelRaised,
     PatientMerged,
+    PatientUpdated,
     ReferralReceived,
     RiskFlagAcknowledged,
     RiskFlagged,
 )
+from stepway.intake.v1.person_pb2 import PERSON_FACT_CONTACT_POINTS, PERSON_FACT_NAME
 from stepway.notifications.v1.events_pb2 import EscalationAcknowledged
 from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed, EnrollmentEnded, EnrollmentWaitlisted
 from stepway_chassis.deliveries import Delivery
@@ -335,21 +337,40 @@ def endings(*ends: Callable[..., Message]) -> Callable[[random.Random, Network],
 
 
 def _a_waiting_message(row: Row) -> str:
-    site, patient, member = row["site"], row["patient_id"], row["family_member_id"]
+    """For a family member, or for the patient where none is named."""
+    site, patient, member = row["site"], row["patient_id"], row.get("family_member_id")
     columns = (
         "site, id, patient_id, channel, address, template, body, status, release_at, expires_at, next_attempt_at,"
         " attempts, created_at, correlation, causation, trace_context, family_member_id"
     )
     later = "now() + interval '1 day'"
+    template, to = ("family_invitation", f"'{member}'") if member else ("referral_received", "NULL")
     values = (
-        f"'{site}', '{uuid4()}', '{patient}', 'sms', '+16175550100', 'family_invitation', 'words', 'queued',"
-        f" {later}, {later}, {later}, 0, now(), '', '', '{{}}', '{member}'"
+        f"'{site}', '{uuid4()}', '{patient}', 'sms', '+16175550100', '{template}', 'words', 'queued',"
+        f" {later}, {later}, {later}, 0, now(), '', '', '{{}}', {to}"
     )
-    return (
-        f"INSERT INTO patient (site, id) VALUES ('{site}', '{patient}') ON CONFLICT DO NOTHING;"
-        f"INSERT INTO family_member (site, id, patient_id) VALUES ('{site}', '{member}', '{patient}')"
-        f" ON CONFLICT DO NOTHING; INSERT INTO message ({columns}) VALUES ({values})"
-    )
+    known = f"INSERT INTO patient (site, id) VALUES ('{site}', '{patient}') ON CONFLICT DO NOTHING;"
+    if member:
+        known += (
+            f"INSERT INTO family_member (site, id, patient_id) VALUES ('{site}', '{member}', '{patient}')"
+            " ON CONFLICT DO NOTHING;"
+        )
+    return f"{known} INSERT INTO message ({columns}) VALUES ({values})"
+
+
+def updates(rng: random.Random, network: Network) -> Case:
+    """Of people who wait, each also for a message to an address that intake does not name."""
+    before, events = [], list[Delivery]()
+    for row in some(network, "scheduling", WAITING):
+        before.append(_a_waiting_message({"site": row["site"], "patient_id": row["patient_id"]}))
+        events += labelled(rng, row["site"], [updated(rng, row["patient_id"]) for _ in range(rng.randint(1, 3))])
+    return Case("notifications", events, {"messages": MESSAGES, "labels": LABELLED}, ";".join(before))
+
+
+def updated(rng: random.Random, patient: str) -> PatientUpdated:
+    """Their name, or how they are reached, or both."""
+    facts = rng.sample([PERSON_FACT_NAME, PERSON_FACT_CONTACT_POINTS], rng.randint(1, 2))
+    return PatientUpdated(patient_id=patient, facts=facts, updated_at=to_proto(NOON))
 
 
 def follows(event: type[Message], since: str) -> Callable[[random.Random, Network], Case]:
@@ -495,6 +516,7 @@ CASES: dict[str, Callable[[random.Random, Network], Case]] = {
     "withhold_messages": endings(REVOKED),
     "withhold_expired": endings(EXPIRED),
     "withhold_superseded": endings(SUPERSEDED),
+    "leave_former_addresses": updates,
     "follow_seated_patient": merged_seats,
     "follow_planned_patient": merged_plans,
     "follow_linked_patient": merged_families,

@@ -40,6 +40,7 @@ from tests.faults.order_cases import (
     seats,
     some,
     taken,
+    updates,
 )
 from tests.network import Network
 
@@ -78,10 +79,10 @@ def notifications_story(rng: random.Random, network: Network) -> Case:
 
     Of two signs of danger each, one of which somebody takes in intake without a page.
     Of each enrolment that it was confirmed and that it waits, whichever is true by now; of each consent, ended or not,
-    that it has ended; and that two of the people of a site are one.
+    that it has ended; and that two of the people of a site are one. Of others it is put right how they are reached.
     """
     events, invited = list[Delivery](), invitations(rng, network)
-    ended = endings(REVOKED, EXPIRED, SUPERSEDED)(rng, network)
+    ended, corrected = endings(REVOKED, EXPIRED, SUPERSEDED)(rng, network), updates(rng, network)
     for row in [*some(network, "scheduling", WAITING)[:2], *some(network, "scheduling", SEATED)[:2]]:
         patient, told = row["patient_id"], {"enrollment_id": row["id"], "patient_id": row["patient_id"]}
         messages = [
@@ -101,7 +102,8 @@ def notifications_story(rng: random.Random, network: Network) -> Case:
         "labels": LABELLED,
         "due": DUE,
     }
-    return Case("notifications", [*events, *invited.events, *ended.events], state, ended.before)
+    events += [*invited.events, *ended.events, *corrected.events]
+    return Case("notifications", events, state, f"{ended.before};{corrected.before}")
 
 
 def _in_danger(patient: str) -> list[Message]:

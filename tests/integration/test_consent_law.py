@@ -7,12 +7,18 @@ from uuid import uuid4
 import pytest
 
 from stepway.intake.v1 import consent_pb2
-from stepway.intake.v1.consent_service_pb2 import CheckConsentsRequest, ListEndingConsentsRequest
+from stepway.intake.v1.consent_service_pb2 import (
+    CheckConsentsRequest,
+    GetConsentRequest,
+    ListEndingConsentsRequest,
+)
 from stepway.intake.v1.person_service_pb2 import MergePeopleRequest
 from stepway_chassis.errors import InvalidInput
 from tests.calls import service_token
 from tests.cases import At, a_consent, a_decision, an_admission
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
+from tests.people import corrected, person
+from tests.waiting import until
 
 CONSENTS = "stepway.intake.v1.ConsentService"
 MINOR = {"family_name": "Vexmoor", "birth_date": "2015-04-01"}
@@ -101,3 +107,28 @@ async def test_what_somebody_has_signed_alone_is_no_more_once_they_are_known_to_
     merge = MergePeopleRequest(request_id=str(uuid4()), patient_id=patient, merged_patient_id=same)
     await at.call("intake", "PersonService/MergePeople", merge)
     assert (await answered(at, consent))[0] == "AUTHORITY_ENDED"
+
+
+async def test_what_was_signed_is_judged_anew_by_a_birth_date_that_is_put_right(network: Network) -> None:
+    at = At(network, LAKESIDE)  # where a guardian may sign alone
+    patient = (await a_patient(at, **MINOR)).patient_id
+    guardian = await granted(at, patient, signer="CONSENT_SIGNER_GUARDIAN", signer_name="Wren Vexmoor")
+
+    async def born(birth_date: str) -> None:
+        read = await person(network, patient, LAKESIDE)
+        await corrected(network, read, "BIRTH_DATE", site=LAKESIDE, birth_date=birth_date)
+
+    async def has_ended() -> bool:
+        request = GetConsentRequest(consent_id=guardian.id)
+        return (await at.call("intake", "ConsentService/GetConsent", request)).consent.HasField("ended_at")
+
+    assert (await answered(at, guardian))[0] == "GRANTED"
+    await born("1990-04-01")
+    assert (await answered(at, guardian))[0] == "AUTHORITY_ENDED"
+    await until(has_ended)
+    alone = await granted(at, patient)
+    findings = [(await answered(at, alone))[0]]
+    for birth_date in (MINOR["birth_date"], "1990-04-01"):
+        await born(birth_date)
+        findings.append((await answered(at, alone))[0])
+    assert findings == ["GRANTED", "AUTHORITY_ENDED", "GRANTED"]

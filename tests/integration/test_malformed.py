@@ -88,8 +88,7 @@ TABLES = {
     "notifications": {
         "idempotency": "rpc NOT LIKE '%/RaiseEscalation'",  # intake's watchdog calls, too
         "patient": "stopped_at IS NOT NULL",
-        "escalation": "acknowledged_at IS NOT NULL",
-        "outbox": "subject LIKE '%.escalation_acknowledged'",
+        "outbox": "subject LIKE '%.escalation_acknowledged' AND NOT headers ? 'ce-causationid'",  # a page that is taken
     },
 }
 """What commands write, and no consumer or loop beside them."""

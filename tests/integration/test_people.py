@@ -1,5 +1,7 @@
 """The register of people over the socket: who is kept how, who is found, and who is there twice."""
 
+import asyncio
+import json
 import random
 from functools import partial
 from typing import Any
@@ -27,11 +29,11 @@ from stepway.intake.v1.person_service_pb2 import (
     MergePeopleRequest,
 )
 from stepway.intake.v1.referral_service_pb2 import ReceiveReferralResponse, ReferAgainRequest
-from stepway_chassis.errors import InvalidInput, NotFound
+from stepway_chassis.errors import Conflict, InvalidInput, NotFound
 from tests.calls import send
 from tests.conftest import SOAK
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral
-from tests.people import PEOPLE, RECEIVE, REFER_AGAIN, person, received
+from tests.people import PEOPLE, RECEIVE, REFER_AGAIN, corrected, person, received
 
 
 def a_name() -> str:
@@ -174,6 +176,40 @@ async def test_somebody_who_comes_again_stays_one_person(network: Network) -> No
     assert (again.patient_id, again.person, again.sender) == (first.patient_id, first.person, "St. Example")
     assert again.id != first.id
     assert await duplicates(network, first.patient_id) == {}
+
+
+async def test_what_is_put_right_is_found_and_announced_without_a_word_of_it_and_what_was_wrong_is_not(
+    network: Network,
+) -> None:
+    wrong, right, phone, former = a_name(), a_name(), a_phone(), a_phone()
+    kept = await received(network, family_name=wrong, contact_points=[{"phone": former}])
+    gone = (await received(network, family_name=a_name(), contact_points=[{"phone": phone}])).patient_id
+    merge = MergePeopleRequest(request_id=str(uuid4()), patient_id=kept.patient_id, merged_patient_id=gone)
+    await network.call(f"{PEOPLE}/MergePeople", merge, role="clinician")
+    read = await person(network, gone)
+    after = await corrected(network, read, "NAME", "CONTACT_POINTS", "GENDER", family_name=right, contact_points=[])
+    assert (after.patient_id, after.person.family_name) == (kept.patient_id, right)
+    assert after == await person(network, kept.patient_id)
+    for by, them in (({"name": f"Ana {right}"}, {kept.patient_id}), ({"phone": phone}, {kept.patient_id})):
+        assert await found(network, **by) == them
+    assert await found(network, name=f"Ana {wrong}") == await found(network, phone=former) == set()
+    said = f"SELECT convert_from(payload, 'UTF8') AS it FROM outbox WHERE aggregate_id = '{kept.patient_id}'"
+    (announced,) = [json.loads(row["it"]) for row in network.rows("intake", said)]
+    assert announced["facts"] == ["PERSON_FACT_NAME", "PERSON_FACT_CONTACT_POINTS"]
+    assert announced.keys() == {"patientId", "facts", "updatedAt"}
+
+
+async def test_of_two_who_put_something_right_at_once_one_is_told_to_read_it_again(network: Network) -> None:
+    read = await person(network, (await received(network)).patient_id)
+    outcomes = await asyncio.gather(
+        corrected(network, read, "NAME", family_name="Vexmore"),
+        corrected(network, read, "BIRTH_DATE", birth_date="1991-04-01"),
+        return_exceptions=True,
+    )
+    (refused,) = [each for each in outcomes if isinstance(each, Conflict)]
+    assert refused.reason == "PERSON_CHANGED"
+    (now,) = [each.person for each in outcomes if not isinstance(each, BaseException)]
+    assert (now.family_name, now.birth_date) in (("Vexmore", "1990-04-01"), ("Vexmoor", "1991-04-01"))
 
 
 class Register(RuleBasedStateMachine):

@@ -25,6 +25,7 @@ from stepway_notifications.channels.file import FileChannel
 from stepway_notifications.channels.smtp import SmtpChannel
 from stepway_notifications.domain.messages import USE_WITHIN
 from tests.network import Network, a_referral, phq_9
+from tests.people import corrected, person
 from tests.waiting import until
 
 RECEIVE = "stepway.intake.v1.ReferralService/ReceiveReferral"
@@ -176,6 +177,38 @@ async def test_a_stop_does_not_keep_a_page_from_the_clinician(seaside: Network) 
     assert (await seaside.call(STOP, request, role="front_desk", site=OPEN)).withheld == 0
     await seaside.call(RECORD, phq_9(referral.id, [*[0] * 8, 3]), role="clinician", site=OPEN)
     await message_that(seaside, referral.patient_id, template="escalation_page", status="delivered")
+
+
+async def reached_elsewhere(network: Network, patient_id: str, *contacts: dict[str, str], site: str) -> None:
+    """It is put right how somebody is reached, and notifications has heard of it."""
+    known = await person(network, patient_id, site)
+    await corrected(network, known, "CONTACT_POINTS", site=site, contact_points=contacts)
+    heard = f"SELECT 1 FROM inbox WHERE site = '{site}' AND consumer = 'leave_former_addresses'"
+
+    async def look() -> Any:
+        return network.rows("notifications", heard)
+
+    await until(look)
+
+
+async def test_what_waits_for_a_telephone_that_was_wrong_is_withheld_and_what_goes_elsewhere_waits_on(
+    seaside: Network,
+) -> None:
+    email = {"email": "vexmoor@example.org"}
+    referral = await refer(seaside, PHONE, email, site=CLOSED)
+    await message_that(seaside, referral.patient_id, channel="email")
+    await reached_elsewhere(seaside, referral.patient_id, email, {"phone": "+12125550178"}, site=CLOSED)
+    await message_that(seaside, referral.patient_id, channel="sms", status="withheld", attempts=0)
+    await message_that(seaside, referral.patient_id, channel="email", status="queued")
+
+
+async def test_a_text_to_a_former_telephone_does_not_go_though_it_was_queued_later(seaside: Network) -> None:
+    referral = await refer(seaside, PHONE)
+    text = await message_that(seaside, referral.patient_id, status="delivered")
+    await reached_elsewhere(seaside, referral.patient_id, {"phone": "+12125550178"}, site=OPEN)
+    late = again(seaside, text)
+    await message_that(seaside, referral.patient_id, id=late, status="withheld", attempts=1)
+    assert not text_file(seaside, late).exists()
 
 
 async def test_an_address_that_is_refused_for_good_is_tried_once_and_announced(seaside: Network) -> None:

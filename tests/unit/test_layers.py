@@ -38,7 +38,7 @@ ITS_OWN = {
     },
     "scheduling": {"seating.py"},
     "family": {"inviting.py", "consents.py"},
-    "notifications": {"channels", "sending.py", "escalating.py", "consents.py"},
+    "notifications": {"channels", "sending.py", "escalating.py", "consents.py", "contacts.py"},
 }
 """What a service alone has, beside the shape."""
 KNOW_CONTRACTS = {"__init__", "__main__", "app", "wire", "service", "consumers", "settings"}

@@ -15,13 +15,17 @@ from stepway_intake.domain.people import (
     MOST_CANDIDATES,
     Candidate,
     ContactPoint,
+    Fact,
     Key,
     KeyKind,
     Label,
     Patient,
     Person,
+    Updated,
     candidates,
     contact_key,
+    correct,
+    etag,
     keys_of,
     merge,
     name_key,
@@ -226,3 +230,56 @@ def test_of_two_who_are_both_in_the_programme_one_has_to_leave_it_first() -> Non
     with pytest.raises(Conflict) as refused:
         merge(a_patient(1), a_patient(2), both_admitted=True, at=NOON)
     assert refused.value.reason == "PATIENT_ADMITTED_TWICE"
+
+
+A_FACT = {
+    Fact.NAME: {"given_name": "Quill", "family_name": "Vexmore"},
+    Fact.BIRTH_DATE: {"birth_date": "1991-04-01"},
+    Fact.GENDER: {"gender": "ADMINISTRATIVE_GENDER_FEMALE"},
+    Fact.CONTACT_POINTS: {"contact_points": (PHONE,)},
+    Fact.LANGUAGE: {"language": "uk"},
+}
+"""Of each, what a person may be corrected to."""
+
+
+def corrected(right: Person, *facts: Fact, read: Person | None = None) -> tuple[Patient, Updated | None]:
+    return correct(a_patient(), right, facts, read=etag(read or a_person()), at=NOON)
+
+
+@pytest.mark.parametrize("fact", Fact)
+def test_what_is_named_is_corrected_and_nothing_else(fact: Fact) -> None:
+    right = a_person(**{name: value for change in A_FACT.values() for name, value in change.items()})
+    patient, updated = corrected(right, fact)
+    assert patient == a_patient(person=a_person(**A_FACT[fact]))
+    assert updated == Updated(patient.id, (fact,), NOON)
+
+
+def test_all_of_a_person_can_be_corrected_at_once_and_what_was_right_is_not_announced() -> None:
+    right = a_person("Quill", birth_date="1990-04")
+    announced = Updated(UUID(int=1), (Fact.NAME, Fact.BIRTH_DATE), NOON)
+    assert corrected(right, *Fact) == (a_patient(person=right), announced)
+    assert corrected(a_person(), *Fact) == (a_patient(), None)
+
+
+@pytest.mark.parametrize("fact", Fact)
+def test_whoever_has_read_an_older_record_is_told_and_overwrites_nothing(fact: Fact) -> None:
+    with pytest.raises(Conflict) as refused:
+        corrected(a_person("Quill"), Fact.NAME, read=a_person(**A_FACT[fact]))
+    assert refused.value.reason == "PERSON_CHANGED"
+
+
+@pytest.mark.parametrize(
+    ("right", "fact", "reason"),
+    [
+        (a_person(family_name=" \u200b"), Fact.NAME, "NAME_MISSING"),
+        (a_person(birth_date="2026-11-26"), Fact.BIRTH_DATE, "BIRTH_DATE_IMPOSSIBLE"),
+        (a_person(birth_date="1899"), Fact.BIRTH_DATE, "BIRTH_DATE_IMPOSSIBLE"),
+        (a_person(birth_date="1991-02-29"), Fact.BIRTH_DATE, "BIRTH_DATE_IMPOSSIBLE"),
+    ],
+)
+def test_nobody_is_corrected_to_what_nobody_can_be(right: Person, fact: Fact, reason: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        corrected(right, fact)
+    assert refused.value.reason == reason
+    assert right.birth_date not in refused.value.message
+    assert corrected(right, Fact.LANGUAGE) == (a_patient(), None)

@@ -1,9 +1,10 @@
 """The loop that ends consents which have run out: by their date, or since whoever signed has no authority any more."""
 
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from stepway_chassis import outbox
+from stepway_chassis import loops, outbox
 from stepway_chassis.database import Database
 from stepway_chassis.loops import Loop
 from stepway_chassis.transaction import Tx
@@ -43,6 +44,15 @@ async def end_with(tx: Tx, patient_id: UUID, event: Expiry, *, happened_at: date
     found = [consent for consent, _ in await store.lock_ending_with(tx, patient_id, event, recipient=recipient)]
     after = [consents.expire_with(each, event, happened_at=happened_at, now=tx.now) for each in found]
     await save(tx, found, after)
+
+
+async def look_when_due(tx: Tx, patient_id: UUID) -> None:
+    """More is known of a patient: what they have consented to may run out at another time than before."""
+    for consent, subject in await store.lock_standing(tx, patient_id):
+        due_at = consents.next_look(consent, subject)
+        await store.save_consent(tx, replace(consent, due_at=due_at))
+        if due_at is not None:
+            await loops.wake(tx, LOOP, due_at)
 
 
 async def save(tx: Tx, before: list[Consent], after: list[Consent]) -> None:

@@ -14,11 +14,11 @@ from stepway.intake.v1.events_pb2 import (
     ConsentSuperseded,
     PatientLabelRaised,
     PatientMerged,
+    PatientUpdated,
     ReferralReceived,
     RiskFlagAcknowledged,
     RiskFlagged,
 )
-from stepway.intake.v1.referral_service_pb2 import GetPatientContactRequest
 from stepway.scheduling.v1.enrollment_service_pb2 import GetEnrollmentRequest
 from stepway.scheduling.v1.events_pb2 import EnrollmentConfirmed, EnrollmentWaitlisted
 from stepway_chassis import labels, loops, merges
@@ -27,7 +27,7 @@ from stepway_chassis.events import Event
 from stepway_chassis.ids import uuid7
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.transaction import Tx
-from stepway_notifications import consents, escalating, store, wire
+from stepway_notifications import consents, contacts, escalating, store, wire
 from stepway_notifications.consents import Answers
 from stepway_notifications.domain import messages, words
 from stepway_notifications.domain.messages import NEWS_USEFUL, Contact, Message
@@ -35,10 +35,10 @@ from stepway_notifications.domain.policy import policy_of
 from stepway_notifications.domain.words import Template
 from stepway_notifications.sending import loop_of
 
-_PATIENT = "stepway.intake.v1.ReferralService/GetPatientContact"
 _FAMILY_MEMBER = "stepway.intake.v1.ConsentService/GetFamilyMemberContact"
 _ENROLLMENT = "stepway.scheduling.v1.EnrollmentService/GetEnrollment"
 _UNCOVERED = "a hint: withholds what intake says no consent covers; what is added later is asked about then"
+_ELSEWHERE = "a hint: withholds what waits for an address that intake does not name; later ones are asked about then"
 Standing = tuple[Template | None, list[Contact]]
 
 
@@ -99,6 +99,13 @@ def handlers(peers: Peers) -> list[Handler[Any]]:
             )
         ),
         Handler(
+            name="leave_former_addresses",
+            event=PatientUpdated,
+            fetch=partial(fetch_addresses, peers),
+            apply=leave_former_addresses,
+            commutative=_ELSEWHERE,
+        ),
+        Handler(
             name="follow_messaged_patient",
             event=PatientMerged,
             apply=follow_patient,
@@ -114,17 +121,12 @@ def handlers(peers: Peers) -> list[Handler[Any]]:
 
 
 async def fetch_contacts(peers: Peers, event: Event) -> list[Contact]:
-    return await _contacts_of(peers, wire.referred_patient(event), site=event.site)
+    return await contacts.of_patient(peers, wire.referred_patient(event), site=event.site)
 
 
-async def _contacts_of(peers: Peers, patient_id: UUID, *, site: str) -> list[Contact]:
-    request = GetPatientContactRequest(patient_id=str(patient_id))
-    return wire.contacts((await peers.call(_PATIENT, request, site=site)).contact_points)
-
-
-async def welcome_patient(tx: Tx, event: Event, contacts: list[Contact]) -> None:
+async def welcome_patient(tx: Tx, event: Event, reached_at: list[Contact]) -> None:
     """Tell somebody who was referred that the site will call."""
-    await _write_to_patient(tx, event, Template.REFERRAL_RECEIVED, wire.referred_patient(event), contacts)
+    await _write_to_patient(tx, event, Template.REFERRAL_RECEIVED, wire.referred_patient(event), reached_at)
 
 
 async def fetch_standing(peers: Peers, event: Event) -> Standing:
@@ -132,7 +134,7 @@ async def fetch_standing(peers: Peers, event: Event) -> Standing:
     enrollment_id, patient_id = wire.enrolled(event)
     request = GetEnrollmentRequest(enrollment_id=str(enrollment_id))
     answer = await peers.call(_ENROLLMENT, request, site=event.site)
-    return wire.told(answer.enrollment), await _contacts_of(peers, patient_id, site=event.site)
+    return wire.told(answer.enrollment), await contacts.of_patient(peers, patient_id, site=event.site)
 
 
 async def tell_patient(template: Template, tx: Tx, event: Event, standing: Standing) -> None:
@@ -220,6 +222,21 @@ async def withhold_messages(tx: Tx, event: Event, answers: Answers) -> None:
     tx.concerns(patient_id)
     if member_id and not all(answers.granted):
         await store.withhold_from_family_member(tx, member_id)
+
+
+async def fetch_addresses(peers: Peers, event: Event) -> list[Contact] | None:
+    """Nothing of somebody who is reached as before."""
+    patient_id, elsewhere = wire.updated(event)
+    return await contacts.of_patient(peers, patient_id, site=event.site) if elsewhere else None
+
+
+async def leave_former_addresses(tx: Tx, event: Event, reached_at: list[Contact] | None) -> None:
+    """Tidy up at once what would be withheld when its time comes: somebody else may have that telephone."""
+    patient_id, _ = wire.updated(event)
+    patient_id = await labels.keep(tx, patient_id, event.label)
+    tx.concerns(patient_id)
+    if reached_at is not None:
+        await store.withhold_from_former_addresses(tx, patient_id, reached_at)
 
 
 async def raise_label(tx: Tx, event: Event, _: None) -> None:

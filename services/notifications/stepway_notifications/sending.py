@@ -15,10 +15,10 @@ from stepway_chassis.loops import Loop
 from stepway_chassis.rpc.client import Peers
 from stepway_chassis.telemetry import Telemetry
 from stepway_chassis.transaction import Tx
-from stepway_notifications import consents, store, wire
+from stepway_notifications import consents, contacts, store, wire
 from stepway_notifications.channels.channel import Busy, Leave, MessageChannel, Outgoing, Refused
 from stepway_notifications.domain import messages
-from stepway_notifications.domain.messages import USE_WITHIN, Channel, Message, Status
+from stepway_notifications.domain.messages import USE_WITHIN, Channel, Contact, Message, Status
 from stepway_notifications.domain.policy import SitePolicy, policy_of
 from stepway_notifications.store import Due
 
@@ -71,14 +71,14 @@ def sending(
             await end(site, due, outcome)
 
     async def ask(site: str, message: Message) -> Leave:
-        """To nobody who wants none, and to a family only while a consent covers it. Raises Withheld, or Refusal."""
+        """To nobody who wants none, and to nobody else than it is for. Raises Withheld, or Refusal."""
         if message.urgent:
             return Leave(math.inf)
         until = time.monotonic() + USE_WITHIN.total_seconds()
         async with database.transaction(site, loop) as tx:
             if await store.is_stopped(tx, message):
                 raise Withheld
-        return Leave(min(until, await _covered_until(peers, site, message)))
+        return Leave(min(until, await _goes_until(peers, site, message)))
 
     async def end(site: str, due: Due, outcome: Message) -> None:
         async with database.transaction(site, f"{loop}/{outcome.status}") as tx:
@@ -87,14 +87,17 @@ def sending(
     return Loop(loop, round)
 
 
-async def _covered_until(peers: Peers, site: str, message: Message) -> float:
-    """Raises Withheld when it goes to a family and no consent covers it."""
-    if not message.family_member_id:
-        return math.inf
-    answers = await consents.may_know_schedule(peers, [(message.patient_id, message.family_member_id)], site=site)
-    if not all(answers.granted):
+async def _goes_until(peers: Peers, site: str, message: Message) -> float:
+    """To a patient where they are reached by now, to a family only while a consent covers it. Raises Withheld."""
+    if message.family_member_id:
+        answers = await consents.may_know_schedule(peers, [(message.patient_id, message.family_member_id)], site=site)
+        goes, until = all(answers.granted), answers.until
+    else:
+        reached_at = await contacts.of_patient(peers, message.patient_id, site=site)
+        goes, until = Contact(message.channel, message.address) in reached_at, math.inf
+    if not goes:
         raise Withheld
-    return answers.until
+    return until
 
 
 async def _cleared(tx: Tx, due: Due, policy: SitePolicy) -> bool:

@@ -1,6 +1,6 @@
 """The tables of notifications, and what is read from and written to them inside an open transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +26,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
@@ -37,7 +38,7 @@ from stepway_chassis.pages import Page
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
 from stepway_notifications.domain.escalations import Escalation, Taken
-from stepway_notifications.domain.messages import Message, Status
+from stepway_notifications.domain.messages import Contact, Message, Status
 from stepway_notifications.domain.words import Template
 
 _metadata = MetaData()
@@ -142,9 +143,18 @@ async def _stop(tx: Tx, table: Table, id: UUID) -> None:
 
 async def withhold_from_patient(tx: Tx, id: UUID) -> int:
     """How many were withheld at once; one that is claimed is asked about before it goes."""
-    return await _end_queued(
-        tx, Status.WITHHELD, message.c.patient_id == id, message.c.family_member_id.is_(None), _queued(urgent=False)
-    )
+    return await _end_queued(tx, Status.WITHHELD, _to_patient(id))
+
+
+async def withhold_from_former_addresses(tx: Tx, id: UUID, reached_at: Collection[Contact]) -> None:
+    """What waits for a patient at any other address than these."""
+    addresses = [(each.channel, each.address) for each in reached_at]
+    elsewhere = tuple_(message.c.channel, message.c.address).not_in(addresses)
+    await _end_queued(tx, Status.WITHHELD, _to_patient(id), elsewhere)
+
+
+def _to_patient(id: UUID) -> ColumnElement[bool]:
+    return and_(message.c.patient_id == id, message.c.family_member_id.is_(None), _queued(urgent=False))
 
 
 async def withhold_from_family_member(tx: Tx, id: UUID) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from stepway.family.v1 import events_pb2 as family_events_pb2
-from stepway.intake.v1 import consent_pb2, consent_service_pb2, referral_pb2
+from stepway.intake.v1 import consent_pb2, consent_service_pb2, person_pb2, referral_pb2, referral_service_pb2
 from stepway.intake.v1 import events_pb2 as intake_events_pb2
 from stepway.notifications.v1 import escalation_pb2, events_pb2, message_pb2
 from stepway.privacy.v1 import label_pb2
@@ -76,6 +76,10 @@ def contacts(points: Iterable[referral_pb2.ContactPoint]) -> list[Contact]:
     ]
 
 
+def contact_question(patient_id: UUID) -> referral_service_pb2.GetPatientContactRequest:
+    return referral_service_pb2.GetPatientContactRequest(patient_id=str(patient_id))
+
+
 def told(enrollment: enrollment_pb2.Enrollment) -> Template | None:
     """What a patient is told of an enrolment as it stands; nothing of one that has ended."""
     return _TOLD.get(enrollment.status)
@@ -94,6 +98,13 @@ def labelled(event: Event) -> UUID:
     """Whose record is more confidential than before."""
     assert isinstance(event.message, intake_events_pb2.PatientLabelRaised)
     return UUID(event.message.patient_id)
+
+
+def updated(event: Event) -> tuple[UUID, bool]:
+    """About whom more is known, and whether they are reached elsewhere than before."""
+    message = event.message
+    assert isinstance(message, intake_events_pb2.PatientUpdated)
+    return UUID(message.patient_id), person_pb2.PERSON_FACT_CONTACT_POINTS in message.facts
 
 
 def merged(event: Event) -> tuple[UUID, UUID]:

@@ -1,9 +1,11 @@
 """Who somebody is, how they can be reached, how confidential their record is, and whether it is there twice."""
 
+import hashlib
+import json
 import unicodedata
 from calendar import monthrange
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
@@ -14,6 +16,7 @@ _PLAIN = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", 
 _POINTS = range(10, 37)  # Unicode's combining classes of Hebrew and Arabic vowel points
 _ACCENTS = 200  # and from here on of accents
 MOST_CANDIDATES = 50
+OLDEST_BIRTH_YEAR = 1900
 _UNSAID = ("ADMINISTRATIVE_GENDER_UNSPECIFIED", "ADMINISTRATIVE_GENDER_UNKNOWN")
 
 
@@ -24,6 +27,20 @@ class KeyKind(StrEnum):
     BIRTH_DATE = "birth_date"
     PHONE = "phone"
     EMAIL = "email"
+
+
+class Fact(StrEnum):
+    """What can be put right by itself."""
+
+    NAME = "name"
+    BIRTH_DATE = "birth_date"
+    GENDER = "gender"
+    CONTACT_POINTS = "contact_points"
+    LANGUAGE = "language"
+
+
+_FIELDS: Mapping[Fact, tuple[str, ...]] = {Fact.NAME: ("given_name", "family_name")}
+"""Of a person; any other fact is one field of the same name."""
 
 
 class Label(StrEnum):
@@ -94,6 +111,15 @@ class Merged:
 
     merged: UUID
     into: UUID
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Updated:
+    """These facts about a patient are other than before."""
+
+    patient_id: UUID
+    facts: tuple[Fact, ...]
     at: datetime
 
 
@@ -180,6 +206,51 @@ def born(birth_date: str) -> tuple[date, date]:
 def _differ(one: str, other: str) -> bool:
     """Of a date that is known in part, what is known counts."""
     return not (one.startswith(other) or other.startswith(one))
+
+
+def check_person(person: Person, today: date) -> None:
+    """Raises InvalidInput (NAME_MISSING, BIRTH_DATE_IMPOSSIBLE)."""
+    if all(unicodedata.category(each)[0] in "CZ" for each in person.family_name):  # controls, formats and blanks
+        raise InvalidInput("NAME_MISSING", "Give a family name, in any script.", field="person.family_name")
+    if person.birth_date and not _possible(person.birth_date, today):
+        message = "Give a date that exists, not in the future and not before 1900; leave it empty if it is not known."
+        raise InvalidInput("BIRTH_DATE_IMPOSSIBLE", message, field="person.birth_date")
+
+
+def _possible(birth_date: str, today: date) -> bool:
+    try:
+        first, _ = born(birth_date)
+    except ValueError:
+        return False
+    return first.year >= OLDEST_BIRTH_YEAR and first <= today
+
+
+def etag(person: Person) -> str:
+    """Another one whenever anything that is on record about the person is other than before."""
+    return hashlib.sha256(json.dumps(asdict(person)).encode()).hexdigest()[:32]
+
+
+def correct(
+    patient: Patient, right: Person, facts: Collection[Fact], *, read: str, at: datetime
+) -> tuple[Patient, Updated | None]:
+    """The patient of whom these facts are as they are in `right`; nothing to announce where they were so before.
+
+    `read` is the etag of what the corrector has seen. Raises Conflict (PERSON_CHANGED) and what `check_person` raises.
+    """
+    if etag(patient.person) != read:
+        raise Conflict("PERSON_CHANGED", "Somebody has changed this record since; read it again first.")
+    person = replace(patient.person, **{name: getattr(right, name) for fact in facts for name in _fields(fact)})
+    check_person(person, at.date())
+    changed = tuple(fact for fact in Fact if _said(person, fact) != _said(patient.person, fact))
+    return replace(patient, person=person), Updated(patient.id, changed, at) if changed else None
+
+
+def _fields(fact: Fact) -> tuple[str, ...]:
+    return _FIELDS.get(fact, (fact,))
+
+
+def _said(person: Person, fact: Fact) -> tuple[object, ...]:
+    return tuple(getattr(person, name) for name in _fields(fact))
 
 
 def merge(kept: Patient, gone: Patient, *, both_admitted: bool, at: datetime) -> tuple[Patient, Patient, Merged]:

@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
-from unicodedata import category
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from stepway_chassis.errors import Conflict, InvalidInput
-from stepway_intake.domain.people import Patient, RelatedPerson, born
+from stepway_intake.domain.people import Patient, RelatedPerson, check_person
 
-OLDEST_BIRTH_YEAR = 1900
 LONGEST_DUE_HOURS = 90 * 24
 LONGEST_PERIOD = timedelta(days=366)
 
@@ -175,23 +173,9 @@ def _is_due_hours(action: object, hours: object) -> bool:
 
 
 def receive(referral: Referral, pace: Pace) -> Referral:
-    """Raises InvalidInput NAME_MISSING, BIRTH_DATE_IMPOSSIBLE."""
-    person = referral.patient.person
-    if all(category(each)[0] in "CZ" for each in person.family_name):  # controls, formats and blanks
-        raise InvalidInput("NAME_MISSING", "Give a family name, in any script.", field="person.family_name")
-    born = person.birth_date
-    if born and not _possible(born, referral.received_at.date()):
-        message = "Give a date that exists, not in the future and not before 1900; leave it empty if it is not known."
-        raise InvalidInput("BIRTH_DATE_IMPOSSIBLE", message, field="person.birth_date")
+    """Raises InvalidInput (NAME_MISSING, BIRTH_DATE_IMPOSSIBLE)."""
+    check_person(referral.patient.person, referral.received_at.date())
     return replace(referral, due_at=referral.received_at + pace[Action.CONTACT])
-
-
-def _possible(birth_date: str, today: date) -> bool:
-    try:
-        first, _ = born(birth_date)
-    except ValueError:
-        return False
-    return first.year >= OLDEST_BIRTH_YEAR and first <= today
 
 
 def contact(referral: Referral, *, reached: bool, at: datetime) -> Referral:

@@ -1,5 +1,6 @@
-"""PersonService: whom the site knows, who may be there twice, and what becomes of that."""
+"""PersonService: whom the site knows, what is wrong of it, who may be there twice, and what becomes of that."""
 
+import asyncio
 from uuid import UUID
 
 from stepway.intake.v1.person_service_pb2 import (
@@ -11,14 +12,20 @@ from stepway.intake.v1.person_service_pb2 import (
     GetPersonResponse,
     MergePeopleRequest,
     MergePeopleResponse,
+    UpdatePersonRequest,
+    UpdatePersonResponse,
 )
 from stepway_chassis import outbox
 from stepway_chassis.database import Database
 from stepway_chassis.pages import page_of
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import people
+from stepway_intake.domain.consents import USE_WITHIN
+from stepway_intake.domain.people import Fact
+from stepway_intake.expiring import look_when_due
 from stepway_intake.store import people as store
 from stepway_intake.store.admissions import are_admitted
+from stepway_intake.store.referrals import first_referral
 from stepway_intake.wire import people as wire
 
 
@@ -53,6 +60,25 @@ class PersonService:
         candidates = people.candidates(patient, await store.sharing_keys(tx, patient.id))
         tx.concerns(patient.id, *(each.patient.id for each in candidates))
         return FindDuplicatesResponse(candidates=[wire.candidate(each) for each in candidates])
+
+    async def UpdatePerson(self, request: UpdatePersonRequest, _: object) -> UpdatePersonResponse:
+        """Answers when nobody acts any more upon what was on record before: an address, or a yes by the birth date."""
+        answer = await self._database.command(request, UpdatePersonResponse, self._update)
+        await asyncio.sleep(USE_WITHIN.total_seconds())
+        return answer
+
+    async def _update(self, tx: Tx, request: UpdatePersonRequest) -> UpdatePersonResponse:
+        before = await store.lock_patient(tx, UUID(request.patient_id))
+        tx.concerns(before.id)
+        right, facts = wire.corrected(request)
+        patient, updated = people.correct(before, right, facts, read=request.etag, at=tx.now)
+        if updated:
+            tx.correlation = await first_referral(tx, patient.id)
+            await store.save_person(tx, before, patient)
+            if Fact.BIRTH_DATE in updated.facts:
+                await look_when_due(tx, patient.id)
+            outbox.append(tx, wire.patient_updated(updated), label=patient.label)
+        return UpdatePersonResponse(person=wire.registered(patient))
 
     async def MergePeople(self, request: MergePeopleRequest, _: object) -> MergePeopleResponse:
         return await self._database.command(request, MergePeopleResponse, self._merge)

@@ -221,6 +221,12 @@ async def next_due(tx: Tx) -> datetime | None:
     return due
 
 
+async def lock_standing(tx: Tx, patient_id: UUID) -> list[tuple[Consent, Subject]]:
+    """Whatever a patient has consented to that has not ended."""
+    theirs = (consent.c.site == tx.site.name, consent.c.patient_id == patient_id, consent.c.ended_at.is_(None))
+    return await _all(tx, _with_subject.where(*theirs).order_by(consent.c.id).with_for_update(of=consent))
+
+
 async def lock_ending_with(
     tx: Tx, patient_id: UUID, event: Expiry, *, recipient: str = ""
 ) -> list[tuple[Consent, Subject]]:

@@ -44,6 +44,10 @@ _FOUND_BY = """
     SELECT CAST(:site AS text), CAST(:patient_id AS uuid), kind, value
       FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[])) AS key (kind, value)"""
 _KEEP_KEYS = text(f"{_FOUND_BY} ON CONFLICT DO NOTHING")
+_DROP_KEYS = text("""
+    DELETE FROM person_key AS known
+     USING unnest(CAST(:kinds AS text[]), CAST(:values AS text[])) AS key (kind, value)
+     WHERE site = :site AND patient_id = :patient_id AND known.kind = key.kind AND known.value = key.value""")
 PATIENT = (_ADD.columns().cte("known"), text(_FOUND_BY).columns().cte("found_by"))
 """Adds somebody, and what they are found by, beside a statement that adds what is known of them."""
 
@@ -115,6 +119,14 @@ def _nobody() -> NotFound:
 
 def _patient(row: RowMapping) -> Patient:
     return Patient(row["id"], person(row["person"]), Label(row["label"]), row["merged_into"])
+
+
+async def save_person(tx: Tx, before: Patient, after: Patient) -> None:
+    """What was wrong is found no more; what somebody is found by since a merge stays."""
+    await tx.execute(update(patient).where(records.one(tx, patient, after.id)).values(person=asdict(after.person)))
+    was, now = keys_of(before.person), keys_of(after.person)
+    await tx.execute(_DROP_KEYS, _found_by(tx, was - now, after.id))
+    await tx.execute(_KEEP_KEYS, _found_by(tx, now - was, after.id))
 
 
 async def save_merge(tx: Tx, kept: Patient, gone: Patient) -> None:

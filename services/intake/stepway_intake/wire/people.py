@@ -11,14 +11,17 @@ from stepway_intake.domain import people
 from stepway_intake.domain.people import (
     Candidate,
     ContactPoint,
+    Fact,
     Key,
     Label,
     Merged,
     Patient,
     Person,
     RelatedPerson,
+    Updated,
 )
 
+_FACT_OF = {person_pb2.PersonFact.Value(f"PERSON_FACT_{fact.name}"): fact for fact in Fact}
 _LABEL = {Label.GENERAL: label_pb2.LABEL_GENERAL, Label.PART2: label_pb2.LABEL_PART2}
 
 
@@ -32,7 +35,21 @@ def sought(request: person_service_pb2.FindPeopleRequest) -> Key:
 
 
 def registered(found: Patient) -> person_pb2.RegisteredPerson:
-    return person_pb2.RegisteredPerson(patient_id=str(found.id), person=person(found.person))
+    told, etag = person(found.person), people.etag(found.person)
+    return person_pb2.RegisteredPerson(patient_id=str(found.id), person=told, etag=etag)
+
+
+def corrected(request: person_service_pb2.UpdatePersonRequest) -> tuple[Person, list[Fact]]:
+    """The person as they should be on record, and what of it is to be taken over."""
+    return new_person(request.person), [_FACT_OF[fact] for fact in request.facts]
+
+
+def patient_updated(done: Updated) -> events_pb2.PatientUpdated:
+    return events_pb2.PatientUpdated(
+        patient_id=str(done.patient_id),
+        facts=[f"PERSON_FACT_{fact.name}" for fact in done.facts],
+        updated_at=to_proto(done.at),
+    )
 
 
 def candidate(found: Candidate) -> person_pb2.DuplicateCandidate:

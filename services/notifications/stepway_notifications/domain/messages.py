@@ -13,7 +13,7 @@ from stepway_notifications.domain.words import LONGEST_TIME, Template
 NEWS_USEFUL = timedelta(days=3)
 PAGE_USEFUL = timedelta(days=7)
 USE_WITHIN = timedelta(milliseconds=500)
-"""That somebody wants messages counts this long from before it was looked up; a stop is answered that much later."""
+"""That somebody wants messages, and where, counts this long from before it was looked up; a stop waits as long."""
 SHORTEST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(minutes=15)
 
@@ -133,7 +133,7 @@ def before_hand_over(message: Message, policy: SitePolicy, *, stopped: bool, now
 
 
 def withheld(message: Message) -> Message:
-    """Its person wants none, or no consent covers it any more."""
+    """Its person wants none, is reached elsewhere by now, or no consent covers it any more."""
     return replace(message, status=Status.WITHHELD)
 
 
