@@ -175,9 +175,22 @@ FOLLOWED = "SELECT 1 FROM inbox WHERE consumer = 'follow_end' AND event_id = '{i
 LEFT = "SELECT event_id FROM outbox WHERE aggregate_id = '{id}' AND headers->>'ce-type' LIKE '%.EnrollmentEnded'"
 
 
-@pytest.mark.parametrize(("leave", "stands"), [(decline, "declined"), (refer_out, "referred_out")])
-async def test_whoever_goes_elsewhere_while_they_wait_leaves_the_line(
-    site: At, leave: Callable[[At, str], Awaitable[None]], stands: str
+async def give_place_back(site: At, referral: str) -> None:
+    (admission,) = site.network.rows("intake", f"SELECT id FROM admission WHERE referral_id = '{referral}'")
+    (place,) = site.network.rows("scheduling", f"SELECT id FROM enrollment WHERE admission_id = '{admission['id']}'")
+    assert await end(site, place["id"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("leave", "stands", "comes_next"),
+    [
+        (decline, "declined", None),
+        (refer_out, "referred_out", None),
+        (give_place_back, "waitlisted", "keep_in_touch"),
+    ],
+)
+async def test_whoever_leaves_the_line_goes_elsewhere_or_is_kept_in_touch_with(
+    site: At, leave: Callable[[At, str], Awaitable[None]], stands: str, comes_next: str | None
 ) -> None:
     admission = await admit(site, availability=[DAYPART_MORNING])  # for which nobody has opened a track
     until_then = {"expires_at": None, "expires_with": "CONSENT_EXPIRY_END_OF_TREATMENT"}
@@ -197,7 +210,7 @@ async def test_whoever_goes_elsewhere_while_they_wait_leaves_the_line(
     ended = f"SELECT status, ending FROM admission WHERE id = '{admission.id}'"
     assert site.network.rows("intake", ended) == [{"status": "ended", "ending": "left"}]
     referral = f"SELECT status, next_action FROM referral WHERE id = '{admission.referral_id}'"
-    assert site.network.rows("intake", referral) == [{"status": stands, "next_action": None}]
+    assert site.network.rows("intake", referral) == [{"status": stands, "next_action": comes_next}]
 
 
 async def test_a_seat_that_comes_to_somebody_in_care_elsewhere_goes_to_the_next_in_line(site: At) -> None:

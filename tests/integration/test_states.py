@@ -191,13 +191,13 @@ class Admissions(RuleBasedStateMachine):
         stay.ended = True
         soon(lambda: self.stored(stay)["status"] == "ended")
 
-    @precondition(lambda self: any(not stay.ended for stay in self.stays))
+    @precondition(lambda self: any(not stay.elsewhere for stay in self.stays))
     @rule(data=st.data(), helped=st.booleans())
     def go_elsewhere(self, data: st.DataObject, helped: bool) -> None:
-        """Whoever declines, or is in care elsewhere, leaves the line; whoever has a seat is told how to leave it."""
-        stay = data.draw(st.sampled_from([each for each in self.stays if not each.ended]))
+        """Whoever declines, or is in care elsewhere, leaves the line, or has left it; nobody who has or had a seat."""
+        stay = data.draw(st.sampled_from([each for each in self.stays if not each.elsewhere]))
         soon(lambda: self.is_as_its_seat(stay))
-        waits = self.stored(stay)["status"] == "waitlisted"
+        waits = not self.stored(stay)["enrolled_at"]
         answer = self.help_elsewhere(stay) if helped else self.decline(stay)
         if not waits:
             assert answer.refusal == ("FAILED_PRECONDITION", "ALREADY_ADMITTED")
@@ -241,9 +241,10 @@ class Admissions(RuleBasedStateMachine):
     def teardown(self) -> None:
         for stay in self.stays:
             soon(lambda stay=stay: self.is_as_its_seat(stay))
-            steps = self.desk.events("admission", stay.id)
+            steps, seated = self.desk.events("admission", stay.id), bool(self.stored(stay)["enrolled_at"])
             assert steps in STEPS[self.stored(stay)["status"]]
-            moves = 3 + len(steps[1:3] if "AdmissionWaitlisted" in steps else [])  # screened, decided, admitted
+            waited = "AdmissionWaitlisted" in steps or not seated
+            moves = 3 + waited + (waited and (seated or bool(stay.elsewhere)))  # screened, decided, admitted
             assert self.desk.events("referral", stay.referral) == ["ReferralReceived", *["ReferralMoved"] * moves]
             followed = Counter(
                 {what: n for what, n in self.desk.audited(stay.patient).items() if what[0] == "AdmitPatient"}
@@ -251,11 +252,11 @@ class Admissions(RuleBasedStateMachine):
             assert followed["AdmitPatient", "DONE"] == sum(each.patient == stay.patient for each in self.stays)
 
     def is_as_its_seat(self, stay: Stay) -> bool:
-        """The admission, and the referral that has led to it."""
-        seat = self.network.rows("scheduling", SEAT.format(id=stay.id))[0]["status"]
+        """The admission, and the referral that has led to it: whoever leaves the line stays waitlisted."""
+        seat, stored = self.network.rows("scheduling", SEAT.format(id=stay.id))[0]["status"], self.stored(stay)
         referral = self.network.rows("intake", f"SELECT status FROM referral WHERE id = '{stay.referral}'")[0]["status"]
-        follows = "waitlisted" if seat == "waitlisted" else "admitted"
-        return self.stored(stay)["status"] == STATUS[seat] and referral == (stay.elsewhere or follows)
+        follows = "admitted" if stored["enrolled_at"] else "waitlisted"
+        return stored["status"] == STATUS[seat] and referral == (stay.elsewhere or follows)
 
 
 async def test_an_admission_follows_its_seat_whatever_becomes_of_it(network: Network) -> None:

@@ -1,5 +1,6 @@
 """Admissions: who may be admitted, which course can be agreed on, and how far the seat has got."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import reduce
@@ -29,10 +30,11 @@ from stepway_intake.domain.admissions import (
     floor_of,
     follow,
     label_of,
+    waits,
 )
 from stepway_intake.domain.levels_of_care import LevelOfCare
 from stepway_intake.domain.people import Label
-from stepway_intake.domain.referrals import Referral
+from stepway_intake.domain.referrals import Action, Referral, close, follow_seat
 from stepway_intake.domain.referrals import Status as ReferralStatus
 from tests.unit.test_intake_domain import NOON, PATIENT, REFERRAL, a_referral
 
@@ -187,3 +189,40 @@ def test_what_has_ended_stays_so_whatever_becomes_of_the_seat(how: Ending) -> No
     assert all(follow(over, a_seat(status)) == over for status in HEARD)
     left = follow(an_admission(), a_seat(Status.ENDED))
     assert end(left, how, at=NOON + timedelta(days=1)) == left
+
+
+LEFT_THE_LINE = replace(a_seat(Status.ENDED), enrolled_at=None)
+ON_THE_WAY = (ReferralStatus.WAITLISTED, Action.KEEP_IN_TOUCH)
+
+
+@pytest.mark.parametrize(
+    ("heard", "stands"),
+    [
+        ([a_seat(Status.WAITLISTED)], ON_THE_WAY),
+        ([a_seat(Status.WAITLISTED), LEFT_THE_LINE], ON_THE_WAY),
+        ([a_seat(Status.WAITLISTED), a_seat(Status.ENDED)], (ReferralStatus.ADMITTED, None)),
+    ],
+)
+def test_whoever_leaves_the_line_without_a_seat_is_not_lost_in_whichever_order_that_is_heard(
+    heard: list[Seat], stands: tuple[ReferralStatus, Action | None]
+) -> None:
+    for order in permutations(heard):
+        referral = followed(order)
+        assert (referral.status, referral.next_action) == stands
+    if stands == ON_THE_WAY:
+        assert close(referral, ReferralStatus.DECLINED, reason="").status is ReferralStatus.DECLINED
+
+
+def followed(heard: Iterable[Seat]) -> Referral:
+    """The referral behind an admission that hears this of its seat."""
+    admission, referral = an_admission(), a_referral(status=ReferralStatus.ADMITTED, next_action=None)
+    for seat in heard:
+        before, admission = admission, follow(admission, seat)
+        referral = referral if admission == before else follow_seat(referral, waits=waits(admission))
+    return referral
+
+
+def test_whoever_was_handed_over_to_another_site_waits_here_no_more() -> None:
+    waiting = an_admission(status=Status.WAITLISTED)
+    assert waits(end(waiting, Ending.LEFT, at=NOON))
+    assert not waits(end(waiting, Ending.TRANSFERRED, at=NOON))

@@ -237,6 +237,12 @@ def follow(admission: Admission, seat: Seat) -> Admission:
     )
 
 
+def waits(admission: Admission) -> bool:
+    """Whether somebody wants a seat and has had none: they stand in the line, or have left it without one."""
+    left_the_line = admission.ending is Ending.LEFT and admission.enrolled_at is None
+    return admission.status is Status.WAITLISTED or left_the_line
+
+
 def end(admission: Admission, how: Ending, *, at: datetime) -> Admission:
     """It is over, whatever scheduling says of the seat; what had ended before stays as it ended."""
     if admission.status is Status.ENDED:

@@ -242,7 +242,7 @@ def _after_decision(stands: Status, *, offered: bool) -> Action:
 def admit(referral: Referral, *, at: datetime) -> Referral:
     """Raises Conflict (ALREADY_ADMITTED, LEVEL_OF_CARE_UNDECIDED, REFERRAL_CLOSED)."""
     if referral.admitted_at is not None or referral.status is Status.ADMITTED:
-        raise Conflict("ALREADY_ADMITTED", "This referral has led to an admission.")
+        raise Conflict("ALREADY_ADMITTED", "This referral has led to an admission; refer the person again for another.")
     if referral.status in _EARLY:
         raise Conflict("LEVEL_OF_CARE_UNDECIDED", "Have a clinician decide on the level of care first.")
     return replace(_move(referral, Status.ADMITTED, None), admitted_at=at)
@@ -260,10 +260,11 @@ def wait_for_seat(referral: Referral) -> Referral:
 
 
 def follow_seat(referral: Referral, *, waits: bool, gone: bool = False) -> Referral:
-    """An admission waits for its seat, or not, since it has one or is over.
+    """An admission waits for its seat, or not, since it has one or had one.
 
-    A referral that is not on its way is not taken up by that; once it is, it is where the seat has put it. Nor is one
-    for which a clinician has decided on care elsewhere since, unless the person is `gone` to another site.
+    Whoever leaves the line without a seat stays waitlisted, so that somebody goes on with them: they are handed off,
+    or closed. A referral that is not on its way is not taken up by that; once it is, it is where the seat has put it.
+    Nor is one for which a clinician has decided on care elsewhere since, unless the person is `gone` to another site.
     """
     if referral.next_action is Action.REFER_OUT and not gone:
         return referral

@@ -15,7 +15,7 @@ from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import admissions, referrals
-from stepway_intake.domain.admissions import Admission, Ending, Status
+from stepway_intake.domain.admissions import Admission, Ending
 from stepway_intake.domain.consents import Expiry
 from stepway_intake.domain.people import Label
 from stepway_intake.domain.referrals import Referral
@@ -42,7 +42,7 @@ async def keep_further(tx: Tx, before: Admission, after: Admission, referral: Re
     With its end goes what was consented to until the end of treatment.
     """
     await store.save_admission(tx, after)
-    waits, gone = after.status is Status.WAITLISTED, after.ending is Ending.TRANSFERRED
+    waits, gone = admissions.waits(after), after.ending is Ending.TRANSFERRED
     await keep(tx, referral, referrals.follow_seat(referral, waits=waits, gone=gone))
     outbox.append(tx, *wire.followed(before, after, at=tx.now), label=referral.patient.label)
     if after.ended_at and not before.ended_at:
