@@ -241,6 +241,16 @@ async def stands(network: Network, referral: str) -> tuple[str, str]:
     return status.removeprefix("REFERRAL_STATUS_"), action.removeprefix("REFERRAL_ACTION_")
 
 
+async def test_whoever_is_not_of_age_is_admitted_for_the_hours_of_their_age(network: Network) -> None:
+    born = f"{datetime.now(UTC).year - 16}-01-01"
+    referral = (await received(network, person={"family_name": "Vexmoor", "birth_date": born})).id
+    for step in ("screen", "decide"):
+        await taken(network, step, referral)
+    admitting = an_admission(referral, course={"population": "COURSE_POPULATION_DUAL"})
+    admitted = await network.call("stepway.intake.v1.AdmissionService/AdmitPatient", admitting, role="clinician")
+    assert admitted.admission.course.weekly_hours == 6
+
+
 async def test_an_owner_is_a_subject_and_nothing_else(network: Network) -> None:
     referral = (await received(network)).id
     assert (await taken(network, "assign", referral)).referral.owner == "staff-2041"

@@ -86,18 +86,28 @@ def test_nobody_else_is_admitted(
 
 
 @pytest.mark.parametrize(
-    ("course", "floor", "hours"),
+    ("course", "age_group", "floor", "hours"),
     [
-        (Course(), None, 9),
-        (Course(population=Population.ADOLESCENT), None, 6),
-        (Course(population=Population.ADOLESCENT), 7, 7),
-        (Course(weekly_hours=12), 7, 12),
+        (Course(), None, None, 9),
+        (Course(population=Population.ADOLESCENT), None, None, 6),
+        (Course(population=Population.ADOLESCENT), "adult", None, 9),
+        (Course(population=Population.DUAL), "adolescent", None, 6),
+        (Course(population=Population.SUBSTANCE_USE, weekly_hours=6), "adolescent", None, 6),
+        (Course(population=Population.ADOLESCENT), "adolescent", 7, 7),
+        (Course(weekly_hours=12), None, 7, 12),
     ],
 )
-def test_a_course_has_at_least_the_hours_that_the_level_of_care_asks_for(
-    course: Course, floor: int | None, hours: int
+def test_a_course_has_at_least_the_hours_that_the_level_of_care_asks_for_at_that_age(
+    course: Course, age_group: str | None, floor: int | None, hours: int
 ) -> None:
-    assert agree(course, floor=floor, today=TODAY) == replace(course, weekly_hours=hours)
+    assert agree(course, age_group=age_group, floor=floor, today=TODAY) == replace(course, weekly_hours=hours)
+
+
+def test_no_adult_is_agreed_on_the_hours_of_the_young() -> None:
+    course = Course(population=Population.ADOLESCENT, weekly_hours=6)
+    with pytest.raises(InvalidInput) as refused:
+        agree(course, age_group="adult", floor=None, today=TODAY)
+    assert refused.value.reason == "WEEKLY_HOURS_TOO_FEW"
 
 
 def a_time(from_minute: int, until_minute: int, weekday: int = 1) -> AvailableTime:
@@ -134,7 +144,7 @@ DBT = Prescription("dbt_skills", 270)
 )
 def test_a_course_that_cannot_be_is_refused(changes: dict[str, Any], reason: str, field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        agree(Course(**changes), floor=None, today=TODAY)
+        agree(Course(**changes), age_group=None, floor=None, today=TODAY)
     assert (refused.value.reason, refused.value.field) == (reason, f"course.{field}")
 
 
@@ -148,7 +158,7 @@ def test_a_course_that_can_be_is_agreed() -> None:
         (DBT, Prescription("cbt", 270)),
         Authorization("A-1", 20, "2026-12-01", "2026-12-01"),
     )
-    assert agree(course, floor=None, today=TODAY) == course
+    assert agree(course, age_group=None, floor=None, today=TODAY) == course
 
 
 @given(*[st.sampled_from(Label)] * 2, st.sampled_from(Population))

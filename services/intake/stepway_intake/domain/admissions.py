@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from stepway_chassis.errors import Conflict, InvalidInput
-from stepway_intake.domain import referrals
+from stepway_intake.domain import facts, referrals
 from stepway_intake.domain.levels_of_care import LevelOfCare
 from stepway_intake.domain.people import Label
 from stepway_intake.domain.referrals import Referral
@@ -144,15 +144,17 @@ def admit(
     return admitted, linked
 
 
-def agree(course: Course, *, floor: int | None, today: date) -> Course:
+def agree(course: Course, *, age_group: str | None, floor: int | None, today: date) -> Course:
     """The course with the hours that it asks for at least, if it names none; `floor` is the site's own.
+
+    `age_group` is the patient's, if the birth date tells it.
 
     Raises InvalidInput (START_WINDOW_IMPOSSIBLE, AVAILABILITY_IMPOSSIBLE, WEEKLY_HOURS_TOO_FEW, MODALITY_REPEATED,
     PRESCRIPTION_TOO_LONG, AUTHORIZATION_SPAN_IMPOSSIBLE).
     """
     _check_start(course, today)
     _check_times(course.available_times)
-    least = floor or _floor_of(course.population)
+    least = floor or _floor_of(course.population, age_group)
     hours = course.weekly_hours or least
     if hours < least:
         message = f"Give at least the {least} hours a week that the level of care asks for here, or leave them out."
@@ -170,8 +172,11 @@ def floor_of(settings: Mapping[str, Any]) -> int | None:
     return hours
 
 
-def _floor_of(population: Population) -> int:
-    return ADOLESCENT_HOUR_FLOOR if population is Population.ADOLESCENT else HOUR_FLOOR
+def _floor_of(population: Population, age_group: str | None) -> int:
+    """By age, and by whom the course is meant for where that is not known."""
+    meant_for_the_young = population is Population.ADOLESCENT
+    young = meant_for_the_young if age_group is None else age_group == facts.AGES[1]
+    return ADOLESCENT_HOUR_FLOOR if young else HOUR_FLOOR
 
 
 def _check_start(course: Course, today: date) -> None:

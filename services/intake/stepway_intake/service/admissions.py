@@ -1,6 +1,5 @@
 """AdmissionService: who is admitted, for which course."""
 
-from datetime import date
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -15,9 +14,11 @@ from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import admissions, referrals
-from stepway_intake.domain.admissions import Admission, Ending
+from stepway_intake.domain.admissions import Admission, Course, Ending
+from stepway_intake.domain.authority import ages_of
 from stepway_intake.domain.consents import Expiry
-from stepway_intake.domain.people import Label
+from stepway_intake.domain.facts import age_group
+from stepway_intake.domain.people import Label, Patient
 from stepway_intake.domain.referrals import Referral
 from stepway_intake.expiring import end_with
 from stepway_intake.service.referrals import keep, raise_label
@@ -65,8 +66,7 @@ class AdmissionService:
         patient = referral.patient
         tx.concerns(patient.id)
         tx.correlation = str(referral.id)
-        floor = admissions.floor_of(tx.site.settings)
-        course = admissions.agree(wire.new_course(request.course), floor=floor, today=_today(tx))
+        course = _agreed(tx, wire.new_course(request.course), patient)
         label = admissions.label_of(patient.label, wire.asked_label(request.label), course.population)
         if label is Label.PART2:
             referral = await raise_label(tx, referral)
@@ -88,5 +88,8 @@ class AdmissionService:
         return GetAdmissionResponse(admission=wire.admission(admission, patient.label))
 
 
-def _today(tx: Tx) -> date:
-    return tx.now.astimezone(ZoneInfo(tx.site.zone)).date()
+def _agreed(tx: Tx, course: Course, patient: Patient) -> Course:
+    """By the law, the rules and the clocks of the site."""
+    settings, today = tx.site.settings, tx.now.astimezone(ZoneInfo(tx.site.zone)).date()
+    age = age_group(patient.person.birth_date, ages_of(settings), today)
+    return admissions.agree(course, age_group=age, floor=admissions.floor_of(settings), today=today)
