@@ -43,8 +43,8 @@ STEPS: dict[str, Callable[..., Referral]] = {
     "reach": partial(referrals.contact, reached=True),
     "try": partial(referrals.contact, reached=False),
     "screen": lambda referral, at: referrals.screen(referral),
-    "begin": lambda referral, at: referrals.begin_assessment(referral),
-    "complete": lambda referral, at: referrals.complete_assessment(referral),
+    "begin": referrals.begin_assessment,
+    "complete": referrals.complete_assessment,
     "decide": lambda referral, at: referrals.decide(referral, offered=True),
     "decide on another level": lambda referral, at: referrals.decide(referral, offered=False),
     "admit": referrals.admit,
@@ -76,6 +76,7 @@ class OneReferral(RuleBasedStateMachine):
     @initialize()
     def receive(self) -> None:
         self.referral, self.now, self.announced = a_referral(), NOON, list[Moved]()
+        self.spoken_with: datetime | None = None
 
     @rule(name=st.sampled_from(list(STEPS)), hours=st.integers(0, 200))
     def step(self, name: str, hours: int) -> None:
@@ -87,6 +88,8 @@ class OneReferral(RuleBasedStateMachine):
             return
         self.referral, moved = referrals.settle(before, after, PACE, at=self.now)
         assert (moved is not None) is (self.referral.status is not before.status)
+        if name == "reach" or (moved and moved.status is S.ASSESSMENT):
+            self.spoken_with = self.spoken_with or self.now
         if moved:
             self.announced.append(moved)
             allowed = LEGAL[before.status] | (ENDS if before.status in OPEN else set())
@@ -104,7 +107,7 @@ class OneReferral(RuleBasedStateMachine):
     @invariant()
     def times_are_those_of_the_first_time(self) -> None:
         referral = self.referral
-        assert referral.contacted_at is None or referral.attempts > 0
+        assert referral.contacted_at == self.spoken_with
         for length in (referral.time_to_first_contact, referral.time_to_admission):
             assert length is None or timedelta() <= length <= self.now - NOON
 
@@ -180,6 +183,13 @@ def test_the_first_contact_counts_and_later_ones_do_not() -> None:
     assert (again.time_to_first_contact, again.attempts) == (HOUR, 2)
 
 
+def test_whoever_is_assessed_before_any_call_is_in_contact_from_then_on() -> None:
+    begun = referrals.begin_assessment(a_referral(missed=1), at=NOON + HOUR)
+    rung = referrals.contact(begun, reached=True, at=NOON + 480 * HOUR)
+    assert (rung.time_to_first_contact, begun.missed) == (HOUR, 0)
+    assert referrals.screen(a_referral()).contacted_at is None
+
+
 def test_a_call_puts_off_what_it_was_about_and_nothing_else() -> None:
     tried = referrals.settle(a_referral(), STEPS["try"](a_referral(), at=NOON + HOUR), PACE, at=NOON + HOUR)[0]
     assert tried.due_at == NOON + HOUR + PACE[Action.CONTACT]
@@ -191,9 +201,9 @@ def test_a_call_puts_off_what_it_was_about_and_nothing_else() -> None:
 
 
 def test_an_assessment_that_is_whole_waits_for_a_decision() -> None:
-    begun = referrals.begin_assessment(a_referral(status=S.SCREENING))
+    begun = referrals.begin_assessment(a_referral(status=S.SCREENING), at=NOON)
     assert (begun.status, begun.next_action) == (S.ASSESSMENT, Action.ASSESS)
-    whole = referrals.complete_assessment(begun)
+    whole = referrals.complete_assessment(begun, at=NOON)
     assert (whole.status, whole.next_action) == (S.ASSESSMENT, Action.DECIDE)
     settled, moved = referrals.settle(begun, whole, PACE, at=NOON)
     assert (settled.due_at, moved) == (NOON + timedelta(hours=24), None)

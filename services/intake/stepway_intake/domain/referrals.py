@@ -203,18 +203,27 @@ def _spoken_with(referral: Referral, at: datetime) -> Referral:
 
 
 def screen(referral: Referral) -> Referral:
-    """Something was recorded; instruments are repeated during treatment, and that changes nothing here."""
+    """Something was recorded; instruments are repeated during treatment, and that changes nothing here.
+
+    Nobody need have spoken with the person: they may have answered alone, or long ago.
+    """
     return _move(referral, Status.SCREENING, Action.ASSESS) if _can(referral, Status.SCREENING) else referral
 
 
-def begin_assessment(referral: Referral) -> Referral:
-    """The initial assessment has begun; one that is repeated during treatment changes nothing here."""
-    return _move(referral, Status.ASSESSMENT, Action.ASSESS) if _can(referral, Status.ASSESSMENT) else referral
+def begin_assessment(referral: Referral, *, at: datetime) -> Referral:
+    """The initial assessment has begun; one that is repeated during treatment changes nothing here.
+
+    Whoever is assessed is spoken with, even if nobody has called them.
+    """
+    if not _can(referral, Status.ASSESSMENT):
+        return referral
+    spoken_with = replace(referral, contacted_at=referral.contacted_at or at, missed=0)
+    return _move(spoken_with, Status.ASSESSMENT, Action.ASSESS)
 
 
-def complete_assessment(referral: Referral) -> Referral:
+def complete_assessment(referral: Referral, *, at: datetime) -> Referral:
     """The initial assessment is whole: somebody can decide."""
-    begun = begin_assessment(referral)
+    begun = begin_assessment(referral, at=at)
     return replace(begun, next_action=Action.DECIDE) if begun.status is Status.ASSESSMENT else begun
 
 

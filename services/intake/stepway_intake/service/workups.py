@@ -67,7 +67,7 @@ class WorkupService:
         )
         if workups.is_of_substance_use(workup):
             referral = await raise_label(tx, referral)
-        await keep(tx, referral, referrals.begin_assessment(referral))
+        await keep(tx, referral, referrals.begin_assessment(referral, at=tx.now))
         await store.add_workup(tx, workup)
         outbox.append(tx, wire.workup_started(workup), label=referral.patient.label)
         return StartWorkupResponse(workup=wire.workup(workup))
@@ -130,7 +130,7 @@ class WorkupService:
             workup, referral, flag_ids=_ids(tx.now), by=tx.caller.subject, at=tx.now, within=within
         )
         referral = await left_open.keep(tx, completed.workup, referral)
-        await keep(tx, referral, referrals.complete_assessment(referral))
+        await keep(tx, referral, referrals.complete_assessment(referral, at=tx.now))
         events: list[Message] = [wire.workup_completed(completed.workup)]
         for assessment in completed.assessments:
             await add_assessment(tx, assessment)
