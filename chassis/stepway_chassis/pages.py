@@ -1,7 +1,8 @@
-"""Lists in pages (AIP-158): newest first, the token is the last id of the page before."""
+"""Lists in pages (AIP-158), newest first or what is due first; the token says where the page before has ended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -22,7 +23,13 @@ class Identified(Protocol):
     def id(self) -> UUID: ...
 
 
+class Due(Identified, Protocol):
+    @property
+    def due_at(self) -> datetime | None: ...
+
+
 T = TypeVar("T", bound=Identified)
+D = TypeVar("D", bound=Due)
 
 
 @dataclass(frozen=True)
@@ -42,11 +49,62 @@ class Page:
         return shown, str(shown[-1].id) if len(rows) > self.size else ""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a page of what is due has ended; of what is due at the same time the lower id comes first."""
+
+    due_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True)
+class DuePage:
+    """Read `limit` rows, by time and id, that come after `after`: one more than the page, again."""
+
+    after: Place | None
+    size: int
+
+    @property
+    def limit(self) -> int:
+        return self.size + 1
+
+    def cut(self, rows: Sequence[D]) -> tuple[Sequence[D], str]:
+        """The page's rows, and the next page's token or ""."""
+        shown = rows[: self.size]
+        return shown, _token(shown[-1]) if len(rows) > self.size else ""
+
+
 def page_of(request: Paged) -> Page:
     """Raises InvalidInput (PAGE_TOKEN_INVALID)."""
     try:
         before = UUID(request.page_token) if request.page_token else None
     except ValueError:
-        message = "Send the next_page_token of the page before, unchanged."
-        raise InvalidInput("PAGE_TOKEN_INVALID", message, field="page_token") from None
+        raise _unknown() from None
     return Page(before, request.page_size or DEFAULT_SIZE)
+
+
+def due_page_of(request: Paged) -> DuePage:
+    """Raises InvalidInput (PAGE_TOKEN_INVALID)."""
+    try:
+        after = _place(request.page_token) if request.page_token else None
+    except ValueError:
+        raise _unknown() from None
+    return DuePage(after, request.page_size or DEFAULT_SIZE)
+
+
+def _token(last: Due) -> str:
+    assert last.due_at is not None, "what has no time is not listed by it"
+    return f"{last.due_at.isoformat()}_{last.id}"
+
+
+def _place(token: str) -> Place:
+    due_at, _, id = token.partition("_")
+    found = Place(datetime.fromisoformat(due_at), UUID(id))
+    if found.due_at.tzinfo is None:
+        raise ValueError
+    return found
+
+
+def _unknown() -> InvalidInput:
+    message = "Send the next_page_token of the page before, unchanged."
+    return InvalidInput("PAGE_TOKEN_INVALID", message, field="page_token")

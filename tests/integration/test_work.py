@@ -18,10 +18,9 @@ from stepway.intake.v1.referral_service_pb2 import (
 from stepway.intake.v1.risk_service_pb2 import AcknowledgeRiskFlagRequest, RecordDispositionRequest
 from stepway_chassis import migrations
 from stepway_chassis.database import Database
-from stepway_chassis.errors import InvalidInput
+from stepway_chassis.pages import Place
 from stepway_chassis.times import to_proto
 from stepway_cli.bring_up import migrations_of
-from stepway_intake.domain.referrals import Place
 from stepway_intake.store.referrals import work_at
 from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
 
@@ -107,15 +106,6 @@ async def test_who_is_in_danger_is_marked_until_it_is_on_record_what_was_done(ne
     dispose = RecordDispositionRequest(request_id=str(uuid4()), **flag, **done)
     await network.call(f"{INTAKE}.RiskService/RecordDisposition", dispose, role="clinician")
     assert (flagged, False) in await marked()
-
-
-@pytest.mark.parametrize(
-    "token", ["x", str(uuid4()), f"2026-11-25_{uuid4()}", f"2026-11-25T12:00_{uuid4()}", "2026-11-25T12:00+00:00_x"]
-)
-async def test_a_token_that_is_none_is_refused_by_name(network: Network, token: str) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        await network.call(f"{REFERRALS}/ListWork", ListWorkRequest(page_token=token), role="front_desk")
-    assert (refused.value.reason, refused.value.field) == ("PAGE_TOKEN_INVALID", "page_token")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""Lists in pages: what a token is, and when there is another page."""
+"""Lists in pages, newest first or what is due first: what a token is, and when there is another page."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepway_chassis.errors import InvalidInput
-from stepway_chassis.pages import DEFAULT_SIZE, Page, page_of
+from stepway_chassis.pages import DEFAULT_SIZE, DuePage, Page, Place, due_page_of, page_of
 
 
 @dataclass
@@ -66,3 +67,42 @@ def test_following_the_tokens_shows_every_row_once_and_in_order(count: int, size
         if not token:
             break
     assert shown == rows(count)
+
+
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+def due(stored: list[Place], page: DuePage) -> list[Place]:
+    """What a store answers."""
+    return [row for row in stored if page.after is None or key(row) > key(page.after)][: page.limit]
+
+
+def key(row: Place) -> tuple[datetime, UUID]:
+    return row.due_at, row.id
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=12, unique=True), st.integers(1, 5))
+def test_following_the_tokens_of_what_is_due_shows_every_row_once_and_in_order(
+    made: list[tuple[int, int]], size: int
+) -> None:
+    rows = [Place(NOON.replace(microsecond=at), UUID(int=id)) for at, id in sorted(made)]
+    shown, token = list[Place](), ""
+    while True:
+        page = due_page_of(Request(size, token))
+        part, token = page.cut(due(rows, page))
+        shown += part
+        if not token:
+            break
+    assert shown == rows
+
+
+ID = UUID(int=1)
+
+
+@pytest.mark.parametrize(
+    "token", ["x", str(ID), f"2026-11-25_{ID}", f"2026-11-25T12:00_{ID}", "2026-11-25T12:00+00:00_x"]
+)
+def test_a_token_that_is_no_place_in_what_is_due_is_refused_by_name(token: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        due_page_of(Request(page_token=token))
+    assert (refused.value.reason, refused.value.field) == ("PAGE_TOKEN_INVALID", "page_token")

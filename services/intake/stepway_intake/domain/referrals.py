@@ -134,14 +134,6 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the page of a work queue has ended."""
-
-    due_at: datetime
-    id: UUID
-
-
-@dataclass(frozen=True)
 class Waits:
     """How long something has taken those to whom it has happened."""
 

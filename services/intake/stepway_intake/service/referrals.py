@@ -34,7 +34,7 @@ from stepway_chassis.call import Scope
 from stepway_chassis.contracts import rule_of
 from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
-from stepway_chassis.pages import DEFAULT_SIZE, page_of
+from stepway_chassis.pages import due_page_of, page_of
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import people, referrals
 from stepway_intake.domain.people import Label
@@ -168,16 +168,14 @@ class ReferralService:
         return await self._database.query(request, self._work)
 
     async def _work(self, tx: Tx, request: ListWorkRequest) -> ListWorkResponse:
-        size = request.page_size or DEFAULT_SIZE
+        page = due_page_of(request)
         until = wire.due_before(request) or referrals.end_of_day(tx.site.zone, tx.now)
-        after = wire.place(request.page_token)
-        found = await store.work(tx, until=until, owner=request.owner, after=after, limit=size + 1)
-        shown = found[:size]
+        shown, token = page.cut(await store.work(tx, page, until=until, owner=request.owner))
         tx.concerns(*(referral.patient.id for referral in shown))
         flagged = await self._flagged(tx, shown)
         return ListWorkResponse(
             referrals=[wire.referral(each, flag_open_since=flagged.get(each.patient.id)) for each in shown],
-            next_page_token=wire.token(shown[-1]) if len(found) > size else "",
+            next_page_token=token,
         )
 
     async def _flagged(self, tx: Tx, shown: Sequence[Referral]) -> Mapping[UUID, datetime]:

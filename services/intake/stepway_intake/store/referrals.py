@@ -11,11 +11,11 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
 from stepway_chassis.errors import NotFound
-from stepway_chassis.pages import Page
+from stepway_chassis.pages import DuePage, Page, Place
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain.people import Label, Patient
-from stepway_intake.domain.referrals import Action, Place, Referral, Source, Status, Times, Waits
+from stepway_intake.domain.referrals import Action, Referral, Source, Status, Times, Waits
 from stepway_intake.store.people import PATIENT, patient, patient_values, person, related_person
 from stepway_intake.store.tables import METADATA
 
@@ -114,9 +114,9 @@ async def save_referral(tx: Tx, changed: Referral) -> None:
     await records.save(tx, referral, changed, *_MOVING)
 
 
-async def work(tx: Tx, *, until: datetime, owner: str, after: Place | None, limit: int) -> Sequence[Referral]:
+async def work(tx: Tx, page: DuePage, *, until: datetime, owner: str) -> Sequence[Referral]:
     """Referrals with something due before `until`, what is longest due first; of one owner, or of everybody."""
-    rows = await tx.execute(work_at(tx.site.name, until=until, owner=owner, after=after, limit=limit))
+    rows = await tx.execute(work_at(tx.site.name, until=until, owner=owner, after=page.after, limit=page.limit))
     return [_referral(row) for row in rows.mappings()]
 
 

@@ -4,10 +4,9 @@ from datetime import datetime
 from uuid import UUID
 
 from stepway.intake.v1 import events_pb2, referral_pb2, referral_service_pb2
-from stepway_chassis.errors import InvalidInput
 from stepway_chassis.times import duration, from_proto, to_proto
 from stepway_intake.domain.people import Label, Patient
-from stepway_intake.domain.referrals import Moved, Place, Referral, Source, Status, Times, Waits
+from stepway_intake.domain.referrals import Moved, Referral, Source, Status, Times, Waits
 from stepway_intake.wire.people import new_person, new_related_person, person, related_person
 
 _STATUS_OF = {referral_pb2.ReferralStatus.Value(f"REFERRAL_STATUS_{status.name}"): status for status in Status}
@@ -46,25 +45,6 @@ def further_referral(
 
 def status(wanted: referral_pb2.ReferralStatus) -> Status:
     return _STATUS_OF[wanted]
-
-
-def place(token: str) -> Place | None:
-    """Where the page before has ended. Raises InvalidInput (PAGE_TOKEN_INVALID)."""
-    if not token:
-        return None
-    due_at, _, id = token.partition("_")
-    try:
-        found = Place(datetime.fromisoformat(due_at), UUID(id))
-        if found.due_at.tzinfo is None:
-            raise ValueError
-    except ValueError:
-        message = "Send the next_page_token of the page before, unchanged."
-        raise InvalidInput("PAGE_TOKEN_INVALID", message, field="page_token") from None
-    return found
-
-
-def token(last: Referral) -> str:
-    return f"{last.due_at.isoformat()}_{last.id}" if last.due_at else ""
 
 
 def due_before(request: referral_service_pb2.ListWorkRequest) -> datetime | None:
