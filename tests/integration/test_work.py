@@ -15,7 +15,11 @@ from stepway.intake.v1.referral_service_pb2 import (
     ListWorkRequest,
     RecordContactRequest,
 )
-from stepway.intake.v1.risk_service_pb2 import AcknowledgeRiskFlagRequest, RecordDispositionRequest
+from stepway.intake.v1.risk_service_pb2 import (
+    AcknowledgeRiskFlagRequest,
+    ListRiskFlagsRequest,
+    RecordDispositionRequest,
+)
 from stepway_chassis import migrations
 from stepway_chassis.database import Database
 from stepway_chassis.pages import Place
@@ -88,9 +92,7 @@ async def test_a_page_goes_on_where_the_last_ended_though_that_has_been_done_mea
 
 async def test_who_is_in_danger_is_marked_until_it_is_on_record_what_was_done(network: Network) -> None:
     owner, (flagged, calm) = await owned(network, 2)
-    answered = phq_9(flagged, [0] * 8 + [1])
-    recorded = await network.call(f"{INTAKE}.AssessmentService/RecordAssessment", answered, role="clinician")
-    flag = {"risk_flag_id": recorded.risk_flag_id}
+    flag = await in_danger(network, flagged)
 
     async def marked(role: str = "clinician") -> list[tuple[str, bool]]:
         asked = ListWorkRequest(owner=owner, due_before=in_a_month())
@@ -99,13 +101,59 @@ async def test_who_is_in_danger_is_marked_until_it_is_on_record_what_was_done(ne
 
     assert await marked() == sorted([(flagged, True), (calm, False)])
     assert await marked("front_desk") == sorted([(flagged, False), (calm, False)])
-    take = AcknowledgeRiskFlagRequest(request_id=str(uuid4()), **flag)
-    await network.call(f"{INTAKE}.RiskService/AcknowledgeRiskFlag", take, role="clinician")
+    await take(network, flag)
     assert (flagged, True) in await marked()
-    done = {"disposition": "RISK_DISPOSITION_NO_ACUTE_RISK", "note": "spoken with"}
-    dispose = RecordDispositionRequest(request_id=str(uuid4()), **flag, **done)
-    await network.call(f"{INTAKE}.RiskService/RecordDisposition", dispose, role="clinician")
+    await dispose(network, flag)
     assert (flagged, False) in await marked()
+
+
+async def in_danger(network: Network, referral: str) -> str:
+    """The flag that somebody's answers raise."""
+    answered = phq_9(referral, [0] * 8 + [1])
+    recorded = await network.call(f"{INTAKE}.AssessmentService/RecordAssessment", answered, role="clinician")
+    return str(recorded.risk_flag_id)
+
+
+async def take(network: Network, flag: str) -> None:
+    request = AcknowledgeRiskFlagRequest(request_id=str(uuid4()), risk_flag_id=flag)
+    await network.call(f"{INTAKE}.RiskService/AcknowledgeRiskFlag", request, role="clinician")
+
+
+async def dispose(network: Network, flag: str) -> None:
+    done = {"disposition": "RISK_DISPOSITION_NO_ACUTE_RISK", "note": "spoken with"}
+    request = RecordDispositionRequest(request_id=str(uuid4()), risk_flag_id=flag, **done)
+    await network.call(f"{INTAKE}.RiskService/RecordDisposition", request, role="clinician")
+
+
+async def test_open_flags_come_by_the_time_of_their_next_step_in_pages_of_any_size(network: Network) -> None:
+    _, referrals = await owned(network, 4)
+    taken, first, second, done = flags = [await in_danger(network, each) for each in referrals]
+    for flag in (done, taken):
+        await take(network, flag)
+    await dispose(network, done)
+
+    async def due(**asked: Any) -> list[str]:
+        """Those of them that are listed."""
+        return [each for each in await due_flags(network, **asked) if each in flags]
+
+    in_half_an_hour = to_proto(datetime.now(UTC) + timedelta(minutes=30))
+    for size in (1, 100):
+        assert await due(due_before=in_a_month(), page_size=size) == [first, second, taken]
+    assert (
+        await due(due_before=in_half_an_hour) == await due(due_before=in_a_month(), open_only=True) == [first, second]
+    )
+    assert await due(due_before=to_proto(datetime.now(UTC))) == []
+
+
+async def due_flags(network: Network, **asked: Any) -> list[str]:
+    """All pages."""
+    ids, token = list[str](), ""
+    while True:
+        request = ListRiskFlagsRequest(**{"page_size": 100, **asked}, page_token=token)
+        answer = await network.call(f"{INTAKE}.RiskService/ListRiskFlags", request, role="clinician")
+        ids += [each.id for each in answer.risk_flags]
+        if not (token := answer.next_page_token):
+            return ids
 
 
 @pytest.fixture

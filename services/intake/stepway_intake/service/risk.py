@@ -1,5 +1,6 @@
 """RiskService: the signs of danger, to be read, taken and disposed of."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -14,8 +15,9 @@ from stepway.intake.v1.risk_service_pb2 import (
 )
 from stepway_chassis import loops, outbox
 from stepway_chassis.database import Database
-from stepway_chassis.pages import page_of
+from stepway_chassis.pages import due_page_of, page_of
 from stepway_chassis.telemetry import Telemetry
+from stepway_chassis.times import from_proto
 from stepway_chassis.transaction import Tx
 from stepway_intake import watchdog
 from stepway_intake.domain import risk
@@ -41,9 +43,8 @@ class RiskService:
         return await self._database.query(request, self._list)
 
     async def _list(self, tx: Tx, request: ListRiskFlagsRequest) -> ListRiskFlagsResponse:
-        page = page_of(request)
-        found = await store.risk_flags(tx, page, open_only=request.open_only, undisposed_only=request.undisposed_only)
-        flags, token = page.cut(found)
+        listed = _due if request.HasField("due_before") else _newest
+        flags, token = await listed(tx, request)
         tx.concerns(*(flag.patient_id for flag in flags))
         return ListRiskFlagsResponse(risk_flags=[wire.risk_flag(flag) for flag in flags], next_page_token=token)
 
@@ -73,3 +74,14 @@ class RiskService:
         tx.concerns(flag.patient_id)
         tx.correlation = str(flag.referral_id)
         return flag
+
+
+async def _newest(tx: Tx, request: ListRiskFlagsRequest) -> tuple[Sequence[RiskFlag], str]:
+    page = page_of(request)
+    found = await store.risk_flags(tx, page, open_only=request.open_only, undisposed_only=request.undisposed_only)
+    return page.cut(found)
+
+
+async def _due(tx: Tx, request: ListRiskFlagsRequest) -> tuple[Sequence[RiskFlag], str]:
+    page, before = due_page_of(request), from_proto(request.due_before, field="due_before")
+    return page.cut(await store.due_flags(tx, page, before=before, open_only=request.open_only))

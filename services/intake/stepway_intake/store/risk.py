@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, Interval, Text, Uuid, and_, func, select
+from sqlalchemy import Column, Interval, Text, Uuid, and_, func, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 
 from stepway_chassis import records
 from stepway_chassis.errors import NotFound
-from stepway_chassis.pages import Page
+from stepway_chassis.pages import DuePage, Page
 from stepway_chassis.records import TIME
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain.people import Label
@@ -80,6 +80,20 @@ async def risk_flags(tx: Tx, page: Page, *, open_only: bool, undisposed_only: bo
     if undisposed_only:
         statement = statement.where(risk_flag.c.disposition == Disposition.PENDING)
     return [records.read(RiskFlag, row) for row in (await tx.execute(statement)).mappings()]
+
+
+async def due_flags(tx: Tx, page: DuePage, *, before: datetime, open_only: bool) -> Sequence[RiskFlag]:
+    """Those with a step that is due before a time, to be taken or to be disposed of, what is longest due first."""
+    statement = select(risk_flag).where(
+        risk_flag.c.site == tx.site.name, risk_flag.c.disposition == Disposition.PENDING, risk_flag.c.due_at < before
+    )
+    if open_only:
+        statement = statement.where(risk_flag.c.acknowledged_at.is_(None))
+    by_time = (risk_flag.c.due_at, risk_flag.c.id)
+    if page.after is not None:
+        statement = statement.where(tuple_(*by_time) > tuple_(page.after.due_at, page.after.id))
+    rows = (await tx.execute(statement.order_by(*by_time).limit(page.limit))).mappings()
+    return [records.read(RiskFlag, row) for row in rows]
 
 
 async def flags_open_since(tx: Tx, people: Iterable[UUID]) -> Mapping[UUID, datetime]:
