@@ -9,6 +9,7 @@ from rich.console import Console
 from stepway.intake.v1.level_of_care_pb2 import LEVEL_OF_CARE_INTENSIVE_OUTPATIENT
 from stepway.intake.v1.level_of_care_suggestion_pb2 import LevelOfCareSuggestion, SuggestionReason
 from stepway.intake.v1.referral_pb2 import REFERRAL_ACTION_CONTACT, REFERRAL_ACTION_UNSPECIFIED, Referral
+from stepway.intake.v1.risk_flag_pb2 import RiskFlag
 from stepway_chassis.times import to_proto
 from stepway_cli.demo import doubles, story, weighing, work
 from stepway_cli.demo.doubles import Doubled
@@ -81,11 +82,13 @@ def test_a_queue_that_lacks_somebody_or_a_step_or_its_order_breaks_it(queue: lis
     assert work.nobody_missing(UNDER_WAY, {"northside": queue}).kept is False
 
 
-def test_the_work_queue_marks_what_is_overdue() -> None:
+def test_the_work_queue_marks_what_is_overdue_and_has_open_flags_by_their_time() -> None:
     out = Console(record=True, width=120)
     queue = [due("a", 29), due("b", 30)]
     record = SiteRecord("northside", "America/New_York", 1, {})
-    story.tell_work(out, {"northside": queue}, [record], NOON.replace(minute=30))
-    overdue, in_time = (line.rstrip() for line in out.export_text().splitlines() if "contact" in line)
+    flag = RiskFlag(referral_id="c", acknowledged_at=to_proto(NOON), due_at=to_proto(NOON.replace(minute=28)))
+    story.tell_work(out, {"northside": queue}, {"northside": [flag]}, [record], NOON.replace(minute=30))
+    flagged, overdue, in_time = (line.rstrip() for line in out.export_text().splitlines() if "EST" in line)
+    assert "say what was done about the flag" in flagged
     assert overdue.endswith("07:29 EST, overdue")
     assert in_time.endswith("07:30 EST")

@@ -21,7 +21,7 @@ from stepway_cli.demo.journey import Told
 from stepway_cli.demo.network import Network, NeverHappened
 from stepway_cli.demo.promises import Promise
 from stepway_cli.demo.trials import tried
-from stepway_cli.demo.work import Queues
+from stepway_cli.demo.work import Flags, Queues
 from stepway_cli.findings import Refused
 from stepway_cli.local.folder import RunFolder
 from stepway_cli.local.platform import Platform
@@ -47,6 +47,7 @@ class Outcome:
     stream: Sequence[Stored]
     messages: Sequence[Mapping[str, Any]]
     waiting: Queues
+    flags: Flags
     promises: Sequence[Promise]
 
 
@@ -124,11 +125,13 @@ async def _journey(network: Network, given: Inputs, records: Sequence[SiteRecord
     stream = await network.stream()
     checked = await promises.check(network, given, records, sent, recorded, len(refused))
     waiting = await work.queues(network, records)  # which is audited, and its seal is one more event
+    open_flags = await work.flags(network, records)
     return Outcome(
         refused=[*(each.refused for each in sent if each.refused), *refused],
         stream=stream,
         messages=await network.rows("notifications", MESSAGES),
         waiting=waiting,
+        flags=open_flags,
         promises=[
             *checked,
             weighing.check(weighed),
@@ -162,7 +165,7 @@ def _tell(out: Console, folder: Path, given: Inputs, records: Sequence[SiteRecor
     story.tell_inputs(out, given, outcome.refused)
     story.tell_events(out, outcome.stream, records)
     story.tell_texts(out, outcome.messages, records)
-    story.tell_work(out, outcome.waiting, records, datetime.now(UTC))
+    story.tell_work(out, outcome.waiting, outcome.flags, records, datetime.now(UTC))
     spans = trace.load(folder)
     for wanted in story.fullest_trace(spans):
         story.tell_trace(out, spans, wanted, folder.name)

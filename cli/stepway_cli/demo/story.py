@@ -9,11 +9,13 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 from rich.text import Text
 
+from stepway.intake.v1.referral_pb2 import Referral
+from stepway.intake.v1.risk_flag_pb2 import RiskFlag
 from stepway_chassis.broker import Stored
 from stepway_cli import report, trace
 from stepway_cli.demo.inputs import Inputs
 from stepway_cli.demo.promises import Promise
-from stepway_cli.demo.work import Queues, action
+from stepway_cli.demo.work import Flags, Queues, action, step
 from stepway_cli.findings import Refused
 from stepway_cli.sites import SiteRecord
 from stepway_cli.trace import Span
@@ -95,19 +97,21 @@ def tell_texts(out: Console, messages: Sequence[Mapping[str, Any]], records: Seq
         out.print(f"  “{words}”")
 
 
-def tell_work(out: Console, waiting: Queues, records: Sequence[SiteRecord], now: datetime) -> None:
+def tell_work(out: Console, waiting: Queues, flags: Flags, records: Sequence[SiteRecord], now: datetime) -> None:
+    """What is due first stands first, be it about a referral or about a risk flag."""
     out.rule("[bold]Who needs what next", align="left")
-    rows = [
-        {
-            "site": record.site,
-            "referral": f"…{each.id[-6:]}",
-            "next": action(each),
-            "due": _due(each.due_at.ToDatetime(UTC), ZoneInfo(record.zone), now),
-        }
+    steps = sorted(
+        (at, id, what, record.site, _due(at, ZoneInfo(record.zone), now))
         for record in records
-        for each in waiting[record.site]
-    ]
+        for at, id, what in _steps(waiting[record.site], flags[record.site])
+    )
+    rows = [{"site": site, "referral": f"…{id[-6:]}", "next": what, "due": due} for _, id, what, site, due in steps]
     out.print(report.table(rows[:MOST_EVENTS]))
+
+
+def _steps(queue: Sequence[Referral], flags: Sequence[RiskFlag]) -> Iterator[tuple[datetime, str, str]]:
+    yield from ((each.due_at.ToDatetime(UTC), each.id, action(each)) for each in queue)
+    yield from ((each.due_at.ToDatetime(UTC), each.referral_id, step(each)) for each in flags)
 
 
 def _due(at: datetime, zone: ZoneInfo, now: datetime) -> str:

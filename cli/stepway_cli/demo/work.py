@@ -1,4 +1,4 @@
-"""Who needs what next: each site's queue at the end of the story, and whether somebody is missing in it."""
+"""Who needs what next: each site's queue and open flags at the end of the story, and whether somebody is missing."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,16 +6,20 @@ from datetime import UTC, datetime, timedelta
 
 from stepway.intake.v1.referral_pb2 import Referral, ReferralAction
 from stepway.intake.v1.referral_service_pb2 import ListWorkRequest
+from stepway.intake.v1.risk_flag_pb2 import RiskFlag
+from stepway.intake.v1.risk_service_pb2 import ListRiskFlagsRequest
 from stepway_chassis.times import to_proto
 from stepway_cli.demo.network import Network
 from stepway_cli.demo.promises import UNTRIED, Promise
 from stepway_cli.sites import SiteRecord
 
 LIST_WORK = "stepway.intake.v1.ReferralService/ListWork"
+LIST_FLAGS = "stepway.intake.v1.RiskService/ListRiskFlags"
 SOME_DAY = timedelta(days=100)
 UNDER_WAY = "SELECT site, id FROM referral WHERE status NOT IN ('admitted', 'declined', 'unreachable')"
 
 Queues = Mapping[str, Sequence[Referral]]
+Flags = Mapping[str, Sequence[RiskFlag]]
 
 
 async def queues(network: Network, records: Sequence[SiteRecord]) -> Queues:
@@ -33,6 +37,16 @@ async def _queue(network: Network, site: str) -> list[Referral]:
         token = answer.next_page_token
         if not token:
             return found
+
+
+async def flags(network: Network, records: Sequence[SiteRecord]) -> Flags:
+    """The open ones of each site, what is first due first; as many as a page has."""
+    request = ListRiskFlagsRequest(page_size=100, due_before=to_proto(datetime.now(UTC) + SOME_DAY))
+    found = dict[str, Sequence[RiskFlag]]()
+    for site in (record.site for record in records):
+        answer = await network.caller(site, "clinician").call(LIST_FLAGS, request, site=site)
+        found[site] = answer.risk_flags
+    return found
 
 
 async def check(network: Network, waiting: Queues) -> Promise:
@@ -58,3 +72,7 @@ def _in_time(queue: Sequence[Referral]) -> bool:
 
 def action(referral: Referral) -> str:
     return ReferralAction.Name(referral.next_action).removeprefix("REFERRAL_ACTION_").lower().replace("_", " ")
+
+
+def step(flag: RiskFlag) -> str:
+    return "say what was done about the flag" if flag.HasField("acknowledged_at") else "take the flag"
