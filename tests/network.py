@@ -18,7 +18,7 @@ from stepway.intake.v1.referral_service_pb2 import ReceiveReferralRequest
 from stepway_chassis import telemetry
 from stepway_chassis.errors import Unavailable
 from stepway_chassis.identity import Bearer
-from stepway_chassis.rpc.client import Peers
+from stepway_chassis.rpc.client import DEFAULT_SECONDS, Peers
 from stepway_chassis.testing import Published, published
 from stepway_cli.local.platform import Platform
 from stepway_cli.tokens import mint
@@ -27,6 +27,7 @@ from tests.waiting import LONGEST
 T = TypeVar("T")
 NORTHSIDE, LAKESIDE = "northside", "lakeside"
 UNCONFIRMED = "CONSENT_UNCONFIRMED"
+PATIENT = 25.0  # seconds: a call that is made at all is answered by then, on a slow and busy machine too
 
 
 async def confirmed(call: Callable[[], Awaitable[T]]) -> T:
@@ -47,6 +48,7 @@ async def confirmed(call: Callable[[], Awaitable[T]]) -> T:
 class Network:
     platform: Platform
     trace_ratio: float = 0.0  # of the callers: what they do not sample leaves no span
+    seconds: float = DEFAULT_SECONDS  # how long the callers wait for an answer
     _callers: dict[str, Peers] = field(default_factory=dict)
 
     def token(self, subject: str, kind: str = "staff", **grants: list[str]) -> str:
@@ -58,8 +60,10 @@ class Network:
     def holding(self, token: str) -> Peers:
         """A caller with this token; one connection for each token."""
         if token not in self._callers:
-            telemetry_ = telemetry.start("test", ratio=self.trace_ratio)
-            self._callers[token] = Peers(self.platform.addresses, Bearer(token), telemetry_, lambda: datetime.now(UTC))
+            telemetry_, bearer = telemetry.start("test", ratio=self.trace_ratio), Bearer(token)
+            self._callers[token] = Peers(
+                self.platform.addresses, bearer, telemetry_, lambda: datetime.now(UTC), seconds=self.seconds
+            )
         return self._callers[token]
 
     def staff(self, role: str, site: str = NORTHSIDE, subject: str = "") -> Peers:

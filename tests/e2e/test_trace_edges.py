@@ -13,7 +13,7 @@ from stepway_cli import trace
 from stepway_cli.services import SERVICES
 from stepway_cli.trace import Link, Span
 from tests.cases import At, Case, a_case, a_decision, an_admission
-from tests.network import NORTHSIDE, Network, a_referral, phq_9
+from tests.network import NORTHSIDE, PATIENT, Network, a_referral, phq_9
 from tests.waiting import until
 
 Edge = tuple[str, str, str]
@@ -53,7 +53,7 @@ FEEDS: set[Edge] = {
 
 
 async def test_these_services_call_and_feed_each_other_and_no_others_do(network: Network) -> None:
-    traced, began_ns = Network(network.platform, trace_ratio=1.0), time.time_ns()
+    traced, began_ns = Network(network.platform, trace_ratio=1.0, seconds=PATIENT), time.time_ns()
     await _finish(traced, await a_case(traced))
     await _wait_in_line(traced)
 
@@ -85,7 +85,7 @@ def _span(service: str, kind: str, id: str) -> Span:
 
 
 async def test_one_trace_crosses_all_five_services(network: Network) -> None:
-    traced = Network(network.platform, trace_ratio=1.0)
+    traced = Network(network.platform, trace_ratio=1.0, seconds=PATIENT)
     case = await a_case(traced)
 
     async def crossed() -> bool:

@@ -19,7 +19,7 @@ from tests.cases import At, a_case
 from tests.conftest import OVERRIDES
 from tests.data import REPOSITORY
 from tests.ledger import Ledger
-from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
+from tests.network import LAKESIDE, NORTHSIDE, PATIENT, Network, a_referral, phq_9
 from tests.transfers import WEST
 from tests.waiting import until
 
@@ -50,7 +50,7 @@ def sites_apart() -> Iterator[Network]:
     try:
         platform.start_services(WEST)
         asyncio.run(_move(platform))
-        yield Network(platform)
+        yield Network(platform, seconds=PATIENT)
     finally:
         platform.stop()
         forget(folder)
