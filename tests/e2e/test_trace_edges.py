@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
@@ -57,14 +58,16 @@ async def test_these_services_call_and_feed_each_other_and_no_others_do(network:
     await _finish(traced, await a_case(traced))
     await _wait_in_line(traced)
 
-    async def all_there() -> bool:
+    def read() -> tuple[set[Edge], set[Edge]]:
         spans = trace.load(network.platform.folder.path)
-        return set(_calls(spans, began_ns)) >= CALLS and set(_feeds(spans, began_ns)) >= FEEDS
+        return set(_calls(spans, began_ns)) - ALSO_CALLS, set(_feeds(spans, began_ns))
 
-    await until(all_there)
-    spans = trace.load(network.platform.folder.path)
-    assert set(_calls(spans, began_ns)) - ALSO_CALLS == CALLS
-    assert set(_feeds(spans, began_ns)) == FEEDS
+    async def as_told() -> bool:
+        return read() == (CALLS, FEEDS)
+
+    with suppress(AssertionError):  # a busy service writes late what it has made, and who heard of it is there first
+        await until(as_told)
+    assert read() == (CALLS, FEEDS)
 
 
 def test_an_event_whose_creation_is_not_named_feeds_nobody() -> None:
