@@ -33,12 +33,17 @@ async def ledger(network: Network) -> AsyncIterator[Ledger]:
     await made.close()
 
 
-@pytest_asyncio.fixture(autouse=True)
-async def _connections_given_back(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+@pytest.fixture(autouse=True)
+def _connections_given_back(request: pytest.FixtureRequest) -> None:
     """The server has a limited number of them, and a test of the ledger opens several pools."""
-    yield
     if "ledger" in request.fixturenames:
-        await request.getfixturevalue("ledger").close()
+        request.getfixturevalue("closed_ledger")
+
+
+@pytest_asyncio.fixture
+async def closed_ledger(ledger: Ledger) -> AsyncIterator[None]:
+    yield
+    await ledger.close()
 
 
 @pytest.fixture(scope="session")
