@@ -4,6 +4,7 @@ VENV     := .venv
 BIN      := $(VENV)/bin
 PACKAGES := protos chassis services/intake services/scheduling services/care services/family services/notifications cli
 PROTOS   := $(shell find protos/stepway -name '*.proto')
+BESIDE   := tests/e2e/test_demo.py tests/unit tests/contract tests/faults
 
 .PHONY: help demo up test unit bench check check-deploy soak lock protos catalogue clean
 .DEFAULT_GOAL := help
@@ -19,8 +20,8 @@ up: $(VENV)/run.stamp ## run the platform here until Ctrl-C
 
 test: check ## every rule once, on real servers: half of it beside the other, each on servers of its own
 	@mkdir -p .stepway
-	$(BIN)/pytest -q tests --ignore tests/integration --ignore tests/e2e > .stepway/beside.log 2>&1 & beside=$$!; \
-	$(BIN)/pytest -q tests/e2e tests/integration; here=$$?; \
+	$(BIN)/pytest -q $(BESIDE) > .stepway/beside.log 2>&1 & beside=$$!; \
+	$(BIN)/pytest -q tests $(addprefix --ignore ,$(BESIDE)); here=$$?; \
 	wait $$beside; there=$$?; cat .stepway/beside.log; exit $$((here + there))
 
 unit: $(VENV)/dev.stamp ## the rules of the domain, without any server

@@ -1,5 +1,6 @@
 """Calls as a broken or hostile client makes them: any bytes, any metadata, and all that comes back."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,8 @@ from stepway_chassis.contracts import Rule, rules_of
 from stepway_chassis.identity import ServiceIdentity
 from stepway_cli.tokens import AUDIENCE, ISSUER
 from tests.data import REPOSITORY
-from tests.network import NORTHSIDE, Network
+from tests.network import NORTHSIDE, UNCONFIRMED, Network
+from tests.waiting import LONGEST
 
 GENERATED = REPOSITORY / "protos" / "gen"
 
@@ -45,18 +47,22 @@ def send(
     timeout: float = 10.0,
     **metadata: str,
 ) -> Answer:
-    """One blocking call; `token` and `site` become metadata unless they are None."""
+    """One blocking call; `token` and `site` become metadata unless they are None.
+
+    It is made again while intake does not say in time whether a consent covers it.
+    """
     told = {name.replace("_", "-"): value for name, value in metadata.items()}
     told |= {} if token is None else {"authorization": f"Bearer {token}"}
     told |= {} if site is None else {"stepway-site": site}
     body = request.SerializeToString() if isinstance(request, Message) else request
-    try:
-        answer = _channel(network.platform.address(rpc.split(".")[1])).unary_unary(f"/{rpc}")(
-            body, metadata=tuple(told.items()), timeout=timeout
-        )
-    except grpc.RpcError as error:
-        return _refused(error)
-    return Answer("OK", body=answer)
+    ask, began = _channel(network.platform.address(rpc.split(".")[1])).unary_unary(f"/{rpc}"), time.monotonic()
+    while True:
+        try:
+            return Answer("OK", body=ask(body, metadata=tuple(told.items()), timeout=timeout))
+        except grpc.RpcError as error:
+            answer = _refused(error)
+        if answer.reason != UNCONFIRMED or time.monotonic() - began > LONGEST:
+            return answer
 
 
 def service_token(network: Network, service: str) -> str:

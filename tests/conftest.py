@@ -12,7 +12,7 @@ from stepway_cli.local.platform import Platform
 from stepway_cli.services import SERVICES
 from stepway_cli.sites import read_sites
 from tests.data import REPOSITORY
-from tests.network import Network
+from tests.network import PATIENT, Network
 
 pytest.register_assert_rewrite("tests.fhir", "tests.transfers")
 
@@ -47,7 +47,7 @@ def network() -> Iterator[Network]:
     platform = Platform(folder, overrides=OVERRIDES)
     bring_up(platform, read_sites([REPOSITORY / "deploy" / "sites"]))
     try:
-        yield Network(platform)
+        yield Network(platform, seconds=PATIENT)
     finally:
         platform.stop()
         forget(folder)

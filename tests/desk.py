@@ -14,6 +14,7 @@ from tests.calls import Answer, send
 from tests.cases import a_decision
 from tests.conftest import SOAK
 from tests.network import NORTHSIDE, Network, a_referral, phq_9
+from tests.waiting import LONGEST
 
 FEW = settings(
     max_examples=60 if SOAK else 3, stateful_step_count=20 if SOAK else 12, phases=(Phase.explicit, Phase.generate)
@@ -57,7 +58,7 @@ class Desk:
         return Counter((row["action"].rpartition("/")[2], row["outcome"]) for row in rows)
 
 
-def soon(look: Callable[[], Any], *, within: float = 20.0) -> Any:
+def soon(look: Callable[[], Any], *, within: float = LONGEST) -> Any:
     """As `until`, for those who wait without a loop."""
     deadline = time.monotonic() + within
     while not (seen := look()):

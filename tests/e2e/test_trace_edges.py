@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from stepway_cli import trace
 from stepway_cli.services import SERVICES
 from stepway_cli.trace import Link, Span
 from tests.cases import At, Case, a_case, a_decision, an_admission
-from tests.network import NORTHSIDE, Network, a_referral, phq_9
+from tests.network import NORTHSIDE, PATIENT, Network, a_referral, phq_9
 from tests.waiting import until
 
 Edge = tuple[str, str, str]
@@ -53,18 +54,20 @@ FEEDS: set[Edge] = {
 
 
 async def test_these_services_call_and_feed_each_other_and_no_others_do(network: Network) -> None:
-    traced, began_ns = Network(network.platform, trace_ratio=1.0), time.time_ns()
+    traced, began_ns = Network(network.platform, trace_ratio=1.0, seconds=PATIENT), time.time_ns()
     await _finish(traced, await a_case(traced))
     await _wait_in_line(traced)
 
-    async def all_there() -> bool:
+    def read() -> tuple[set[Edge], set[Edge]]:
         spans = trace.load(network.platform.folder.path)
-        return set(_calls(spans, began_ns)) >= CALLS and set(_feeds(spans, began_ns)) >= FEEDS
+        return set(_calls(spans, began_ns)) - ALSO_CALLS, set(_feeds(spans, began_ns))
 
-    await until(all_there)
-    spans = trace.load(network.platform.folder.path)
-    assert set(_calls(spans, began_ns)) - ALSO_CALLS == CALLS
-    assert set(_feeds(spans, began_ns)) == FEEDS
+    async def as_told() -> bool:
+        return read() == (CALLS, FEEDS)
+
+    with suppress(AssertionError):  # a busy service writes late what it has made, and who heard of it is there first
+        await until(as_told)
+    assert read() == (CALLS, FEEDS)
 
 
 def test_an_event_whose_creation_is_not_named_feeds_nobody() -> None:
@@ -85,7 +88,7 @@ def _span(service: str, kind: str, id: str) -> Span:
 
 
 async def test_one_trace_crosses_all_five_services(network: Network) -> None:
-    traced = Network(network.platform, trace_ratio=1.0)
+    traced = Network(network.platform, trace_ratio=1.0, seconds=PATIENT)
     case = await a_case(traced)
 
     async def crossed() -> bool:

@@ -53,7 +53,9 @@ async def test_row_20_a_token_of_another_site_opens_nothing_and_leaves_a_trace(s
             await _refused(stage, rpc, request, NORTHSIDE, Denied, "NO_ROLE_AT_SITE")
             await _refused(stage, rpc, request, LAKESIDE, NotFound, reason)
     wanted = Counter(("stranger", site, why) for _, _, reason in asked for site, why in _both(reason))
-    assert _audited(stage, "stranger") == wanted
+    audited = _audited(stage, "stranger")
+    assert audited >= wanted  # one more where an answer did not come in time
+    assert audited.keys() == wanted.keys()
 
 
 async def _requests(stage: Stage, somebody: TakenIn) -> list[tuple[str, Message, str]]:
@@ -112,8 +114,16 @@ async def _refused(
     stage: Stage, rpc: str, request: Message, site: str, kind: type[Refusal], noun_or_reason: str
 ) -> None:
     stranger = stage.network.holding(stage.network.token("stranger", lakeside=["site_lead", "clinician"]))
+
+    async def asked() -> bool:
+        try:
+            await stranger.call(rpc, request, site=site)
+        except (Unavailable, TimedOut):
+            return False
+        return True
+
     with pytest.raises(kind) as refused:
-        await stranger.call(rpc, request, site=site)
+        await until(asked)
     assert refused.value.reason in (noun_or_reason, f"{noun_or_reason}_NOT_FOUND")
 
 
@@ -177,6 +187,7 @@ class Reading:
     who: TakenIn
     answered: list[datetime] = field(default_factory=list)  # when a read was begun that was answered
     refused: Counter[str] = field(default_factory=Counter)
+    unanswered: int = 0  # reads of which nothing was heard; some of them may have been refused
     ended: datetime | None = None  # when the end of the consent was known
     over: bool = False
 
@@ -192,7 +203,7 @@ class Reading:
         try:
             answer = await reader.call(f"{READS}/{method}", request, site=self.who.site)
         except (Unavailable, TimedOut):
-            return
+            self.unanswered += 1
         except Refusal as refusal:
             self.refused[refusal.reason] += 1
         else:
@@ -264,7 +275,8 @@ async def _as_audited(stage: Stage, readings: list[Reading]) -> bool:
     late = [row for row in of_them if row["outcome"] == "DONE" and _later(row["at"], heard[row["actor"]].ended)]
     assert not late, f"{len(late)} reads are audited as answered that began after the revocation was known"
     found = Counter(row["actor"] for row in of_them if row["outcome"] == "REFUSED")
-    return all(found[member] == each.refused["INVITATION_NOT_FOUND"] for member, each in heard.items())
+    told = {member: each.refused["INVITATION_NOT_FOUND"] for member, each in heard.items()}
+    return all(count <= found[member] <= count + heard[member].unanswered for member, count in told.items())
 
 
 def _later(at: str, ended: datetime | None) -> bool:

@@ -36,7 +36,7 @@ from tests.network import Network
 
 SHUFFLES = 300 if SOAK else 6
 MIXED_SHUFFLES = 300 if SOAK else 4
-MUTANT_SHUFFLES = 5
+MUTANT_SHUFFLES = 20  # the first that differs is the last
 
 
 def peers(platform: Platform, service: str) -> Peers:

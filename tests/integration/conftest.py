@@ -19,7 +19,7 @@ from tests.cases import At, a_case
 from tests.conftest import OVERRIDES
 from tests.data import REPOSITORY
 from tests.ledger import Ledger
-from tests.network import LAKESIDE, NORTHSIDE, Network, a_referral, phq_9
+from tests.network import LAKESIDE, NORTHSIDE, PATIENT, Network, a_referral, phq_9
 from tests.transfers import WEST
 from tests.waiting import until
 
@@ -33,12 +33,17 @@ async def ledger(network: Network) -> AsyncIterator[Ledger]:
     await made.close()
 
 
-@pytest_asyncio.fixture(autouse=True)
-async def _connections_given_back(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+@pytest.fixture(autouse=True)
+def _connections_given_back(request: pytest.FixtureRequest) -> None:
     """The server has a limited number of them, and a test of the ledger opens several pools."""
-    yield
     if "ledger" in request.fixturenames:
-        await request.getfixturevalue("ledger").close()
+        request.getfixturevalue("closed_ledger")
+
+
+@pytest_asyncio.fixture
+async def closed_ledger(ledger: Ledger) -> AsyncIterator[None]:
+    yield
+    await ledger.close()
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +55,7 @@ def sites_apart() -> Iterator[Network]:
     try:
         platform.start_services(WEST)
         asyncio.run(_move(platform))
-        yield Network(platform)
+        yield Network(platform, seconds=PATIENT)
     finally:
         platform.stop()
         forget(folder)

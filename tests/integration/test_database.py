@@ -18,6 +18,7 @@ from stepway_chassis.database import Database
 from stepway_chassis.errors import Denied, NotFound, Refusal, TimedOut, Unavailable
 from stepway_chassis.transaction import Tx
 from tests.ledger import FAR_CELL, FAR_SITE, SITE, Decide, Ledger, a_call, a_note, closed, message, noted, said
+from tests.waiting import until
 
 PERSON = UUID(int=7)
 
@@ -224,12 +225,18 @@ async def test_who_gives_up_on_a_connection_that_has_fallen_silent_soon_leaves_t
             os.kill(backends[0], signal.SIGSTOP)
             await tx.run("SELECT 1")
 
+    async def silent() -> bool:
+        return bool(backends)
+
+    waiting = asyncio.create_task(stopped())
+    await until(silent)
     began = time.monotonic()
     try:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(stopped(), 0.5)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
         assert await backend(database) not in backends
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 20
     finally:
         os.kill(backends[0], signal.SIGCONT)
 
@@ -256,7 +263,7 @@ async def test_a_server_that_takes_no_more_connections_is_unavailable(ledger: Le
 async def test_a_caller_does_not_hang_behind_a_full_pool(ledger: Ledger) -> None:
     small = ledger.database(pool_size=1)
     async with small.transaction(SITE, "test"):
-        assert await unavailable(small, within=6) == "BUSY"
+        assert await unavailable(small, within=20) == "BUSY"
     async with small.transaction(SITE, "test") as tx:
         assert tx.site.name == SITE
 

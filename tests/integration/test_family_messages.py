@@ -2,8 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -13,9 +15,11 @@ from stepway.notifications.v1.message_service_pb2 import StopMessagesRequest
 from stepway_cli.sites import apply, read_sites
 from tests.cases import At, Case, a_case, a_consent
 from tests.data import REPOSITORY
+from tests.integration.test_sending import closed_window
 from tests.network import Network
 from tests.waiting import until
 
+ZONE = ZoneInfo("America/New_York")  # northside's
 STOP = "stepway.notifications.v1.MessageService/StopMessages"
 MESSAGE = (
     "SELECT id, status, attempts, claimed_until FROM message WHERE site = '{site}' AND family_member_id = '{member}'"
@@ -34,7 +38,7 @@ RUN_OUT = """
 
 async def a_waiting_message(network: Network, site: str) -> Case:
     """At a site that writes to nobody at this hour, to an uncle with a telephone."""
-    await open_hours(network, site, 1, ["00:00", "00:01"])
+    await open_hours(network, site, 1, closed_window(datetime.now(ZONE)))
     case = await a_case(network, site)
     await until(lambda: statuses(network, case))
     assert await statuses(network, case) == ["queued"]

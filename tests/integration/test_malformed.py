@@ -1,5 +1,8 @@
 """Whatever bytes an allowed caller sends: a clear answer, never a defect, and no half effect."""
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -182,10 +185,26 @@ def damaged(rpc: str, case: Case, damages: list[tuple[int, int, bytes]]) -> byte
 
 
 @dataclass
+class Books:
+    """What commands have written, read over connections that stay open: once after each of a thousand calls."""
+
+    loop: asyncio.AbstractEventLoop
+    connections: dict[str, Any]
+
+    def read(self, service: str) -> dict[str, int]:
+        counts = (
+            f"SELECT '{table}' AS name, count(*) FROM {table} WHERE {which}" for table, which in TABLES[service].items()
+        )
+        rows = self.loop.run_until_complete(self.connections[service].fetch(" UNION ALL ".join(counts)))
+        return {row["name"]: row["count"] for row in rows}
+
+
+@dataclass
 class Watched:
     """The running services, and what their commands have written so far."""
 
     network: Network
+    books: Books
     counts: dict[str, dict[str, int]]
 
     def send(self, rpc: str, body: Message | bytes) -> Answer:
@@ -193,23 +212,23 @@ class Watched:
         answer = send(self.network, rpc, body, token=caller(self.network, rpc))
         assert answer.code not in DEFECTS, answer
         service = rpc.split(".")[1]
-        before, self.counts[service] = self.counts[service], written(self.network, service)
+        before, self.counts[service] = self.counts[service], self.books.read(service)
         if answer.code != "OK":
             assert answer.reason or answer.code == "RESOURCE_EXHAUSTED"
             assert self.counts[service] == before
         return answer
 
 
-def written(network: Network, service: str) -> dict[str, int]:
-    counts = (
-        f"SELECT '{table}' AS name, count(*) FROM {table} WHERE {which}" for table, which in TABLES[service].items()
-    )
-    return {row["name"]: row["count"] for row in network.rows(service, " UNION ALL ".join(counts))}
-
-
 @pytest.fixture(scope="module")
-async def watched(network: Network, case: Case) -> Watched:
-    return Watched(network, {service: written(network, service) for service in TABLES})
+def watched(network: Network, case: Case) -> Iterator[Watched]:
+    loop, stack = asyncio.new_event_loop(), AsyncExitStack()
+    connections = {
+        service: loop.run_until_complete(stack.enter_async_context(network.superuser(service))) for service in TABLES
+    }
+    books = Books(loop, connections)
+    yield Watched(network, books, {service: books.read(service) for service in TABLES})
+    loop.run_until_complete(stack.aclose())
+    loop.close()
 
 
 many = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))

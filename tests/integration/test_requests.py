@@ -279,7 +279,8 @@ async def test_pages_add_up_to_everything_once_newest_first(network: Network, ca
     assert len(whole) >= 3
     assert whole == sorted(whole, reverse=True) or rpc in UNTIL
     in_threes = await pages(network, rpc, 3)
-    assert [each for page in in_threes for each in page] == whole
+    again = [each for page in in_threes for each in page]
+    assert [each for each in again if rpc in UNTIL or each <= whole[0]] == whole  # a page that nobody takes goes on
     if rpc not in FEWER:
         assert {len(page) for page in in_threes[:-1]} <= {3}
         assert 1 <= len(in_threes[-1]) <= 3

@@ -401,14 +401,23 @@ async def test_a_message_whose_hand_over_has_begun_is_not_said_to_be_withheld(se
     address, server = f"begun-{uuid4().hex}@example.org", seaside.platform.process("smtp")
     server.pause()
     try:
-        referral = await refer(seaside, {"email": address})
-        await until(lambda: claimed(seaside, referral.patient_id, attempts=1))
-        request = StopMessagesRequest(request_id=str(uuid4()), patient_id=referral.patient_id)
-        assert (await seaside.call(STOP, request, role="front_desk", site=OPEN)).withheld == 0
-        await message_that(seaside, referral.patient_id, channel="email", status="withheld")
+        tries = 3  # whoever asks late finds the claim lapsed, and the message waiting to be claimed again
+        while await stopped_once_begun(seaside, address):
+            tries -= 1
+            assert tries
     finally:
         server.resume()
     assert mails_to(seaside, address) == []
+
+
+async def stopped_once_begun(network: Network, address: str) -> int:
+    """How many messages are said to be withheld from somebody of whose one message the hand-over has begun."""
+    referral = await refer(network, {"email": address})
+    await until(lambda: claimed(network, referral.patient_id, attempts=1))
+    request = StopMessagesRequest(request_id=str(uuid4()), patient_id=referral.patient_id)
+    stopped = await network.call(STOP, request, role="front_desk", site=OPEN)
+    await message_that(network, referral.patient_id, channel="email", status="withheld")
+    return int(stopped.withheld)
 
 
 async def test_a_message_that_is_claimed_does_not_go_once_its_stop_is_acknowledged(seaside: Network) -> None:

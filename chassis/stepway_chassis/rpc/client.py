@@ -26,15 +26,23 @@ class Peers:
 
     `addresses` has one for each service, and where a service runs in several cells one for each, as "intake@west".
     Which cell has a site is learned from the cells: one that has not says who has, and is asked next time.
+    Within a call they wait as long as that may last, else for `seconds`.
     """
 
     def __init__(
-        self, addresses: Mapping[str, str], identity: Identity, telemetry: Telemetry, now: Callable[[], datetime]
+        self,
+        addresses: Mapping[str, str],
+        identity: Identity,
+        telemetry: Telemetry,
+        now: Callable[[], datetime],
+        *,
+        seconds: float = DEFAULT_SECONDS,
     ) -> None:
         self._addresses = addresses
         self._identity = identity
         self._telemetry = telemetry
         self._now = now
+        self._seconds = seconds
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._rules: dict[str, dict[str, Rule]] = {}
         self._last: dict[tuple[str, str], str] = {}  # of a service and a site: the address that answered last
@@ -45,7 +53,7 @@ class Peers:
         Raises what the other service refused with, Unavailable when it does not answer, PeerFailed for its defects.
         """
         peer = rpc.split(".")[1]
-        asked, until = [self._last.get((peer, site)) or self._address(peer)], time.monotonic() + _seconds()
+        asked, until = [self._last.get((peer, site)) or self._address(peer)], time.monotonic() + self._patience()
         while True:
             try:
                 answer = await self._ask(asked[-1], rpc, request, site, max(0.001, until - time.monotonic()))
@@ -57,6 +65,10 @@ class Peers:
             else:
                 self._last[peer, site] = asked[-1]
                 return answer
+
+    def _patience(self) -> float:
+        call = current.get(None)
+        return self._seconds if call is None else max(0.001, call.remaining() - RESERVE_SECONDS)
 
     def _address(self, peer: str) -> str:
         if peer not in self._addresses:
@@ -108,8 +120,3 @@ class Peers:
         for channel in self._channels.values():
             with suppress(Exception):
                 await channel.close(None)
-
-
-def _seconds() -> float:
-    call = current.get(None)
-    return DEFAULT_SECONDS if call is None else max(0.001, call.remaining() - RESERVE_SECONDS)

@@ -14,6 +14,7 @@ from stepway.intake.v1.consent_service_pb2 import RevokeConsentRequest
 from stepway.intake.v1.referral_pb2 import Referral
 from stepway.scheduling.v1.enrollment_pb2 import ENROLLMENT_STATUS_CONFIRMED, ENROLLMENT_STATUS_WAITLISTED, Enrollment
 from stepway.scheduling.v1.enrollment_service_pb2 import EndEnrollmentRequest, ListEnrollmentsRequest
+from stepway_chassis.errors import TimedOut, Unavailable
 from stepway_cli.demo.journey import RECORD, all_pages, take_pages
 from stepway_cli.demo.network import Network, if_ever, until
 from stepway_cli.demo.programme import Named, Programme
@@ -24,6 +25,7 @@ END = "stepway.scheduling.v1.EnrollmentService/EndEnrollment"
 LIST_INVITATIONS = "stepway.family.v1.InvitationService/ListInvitations"
 GET_INVITATION = "stepway.family.v1.InvitationService/GetInvitation"
 REVOKE = "stepway.intake.v1.ConsentService/RevokeConsent"
+UNCONFIRMED = "CONSENT_UNCONFIRMED"  # intake has not said in time whether a consent covers it
 AT_ONCE = 8
 IN_DANGER = {1: 1, 2: 2, 3: 1, 4: 1, 5: 0, 6: 1, 7: 0, 8: 0, 9: 2}
 
@@ -136,16 +138,23 @@ async def _withdraw(network: Network, opened: str, closed: str, programme: Progr
 
 async def _invitation(network: Network, named: Named) -> Invitation | None:
     member = network.caller(named.site, "family_member", named.consent.family_member_id)
-    answer = await member.call(LIST_INVITATIONS, ListInvitationsRequest(), site=named.site)
+    try:
+        answer = await member.call(LIST_INVITATIONS, ListInvitationsRequest(), site=named.site)
+    except (Unavailable, TimedOut):
+        return None
     return next(iter(answer.invitations), None)
 
 
 async def _read(network: Network, named: Named, invitation: Invitation) -> str:
-    """The reason with which the family member's own invitation is refused, or ""."""
+    """The reason with which the family member's own invitation is refused, or ""; asked until intake has said."""
     member = network.caller(named.site, "family_member", named.consent.family_member_id)
-    return await network.refused(
-        member, GET_INVITATION, GetInvitationRequest(invitation_id=invitation.id), site=named.site
-    )
+    request = GetInvitationRequest(invitation_id=invitation.id)
+
+    async def said() -> list[str]:
+        reason = await network.refused(member, GET_INVITATION, request, site=named.site)
+        return [] if reason == UNCONFIRMED else [reason]
+
+    return (await if_ever(said) or [UNCONFIRMED])[0]
 
 
 async def _messages(network: Network, named: Named, status: str) -> int:
