@@ -1,5 +1,7 @@
 """Events that could not be applied: what an operator sees of them, and the round that tries them again."""
 
+import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,11 +15,12 @@ from stepway_chassis.counts import Gauge
 from stepway_chassis.database import Database
 from stepway_chassis.deliveries import Deliveries, Delivery, Handler, Outcome
 from stepway_chassis.errors import NotFound
-from stepway_chassis.loops import Loop
+from stepway_chassis.loops import LEASE, Loop
 from stepway_chassis.transaction import Tx
 
 LOOP = "dead_letters"
 AGAIN = timedelta(seconds=5)
+LONGEST = LEASE / 2  # of a round, so that no other begins beside it
 
 _letters = table("dead_letter", column("site"))
 _LIST = text(
@@ -30,8 +33,11 @@ _RETRY_NEWER = text(
 )
 _TAKE = text(  # waiting again before it is tried: one that takes the process down is not tried for ever
     "UPDATE dead_letter SET state = 'waiting' WHERE site = :site AND id = (SELECT id FROM dead_letter"
-    " WHERE site = :site AND state = 'retrying' AND id > :after ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)"
-    " RETURNING id, consumer, subject, headers, payload"
+    " WHERE site = :site AND state = 'retrying' AND last_at < :begun ORDER BY last_at, id LIMIT 1"
+    " FOR UPDATE SKIP LOCKED) RETURNING id, consumer, subject, headers, payload"
+)
+_POSTPONE = text(
+    "UPDATE dead_letter SET state = 'retrying', last_at = now() WHERE site = :site AND id = ANY(CAST(:ids AS uuid[]))"
 )
 
 
@@ -80,29 +86,33 @@ async def retry_newer(tx: Tx) -> None:
 
 def retrying(database: Database, deliveries: Deliveries, handlers: Sequence[Handler[Any]]) -> Loop:
     by_name = {handler.name: handler for handler in handlers}
+    postponed: defaultdict[str, set[UUID]] = defaultdict(set)  # by site, until the database has heard of it
+
+    async def postpone(site: str) -> datetime:
+        async with database.transaction(site, LOOP) as tx:
+            if ids := postponed.get(site):
+                await tx.execute(_POSTPONE, {"site": site, "ids": list(ids)})
+                await loops.wake(tx, LOOP, tx.now + AGAIN)
+        postponed.pop(site, None)
+        return tx.now
 
     async def round(site: str) -> datetime | None:
-        again, last = None, UUID(int=0)
-        while letter := await _taken(database, site, after=last):
-            last = letter["id"]
+        """One by one, that first which was not tried for longest: whatever happens to it, the others are asked for."""
+        begun, ends = await postpone(site), time.monotonic() + LONGEST.total_seconds()
+        while letter := await _taken(database, site, begun):
             if not await _tried(deliveries, by_name, site, letter):
-                again = await _put_back(database, site, last)
-        return again
+                postponed[site].add(letter["id"])
+                await postpone(site)
+            if time.monotonic() > ends:
+                return begun
+        return None
 
     return Loop(LOOP, round)
 
 
-async def _taken(database: Database, site: str, *, after: UUID) -> Mapping[Any, Any] | None:
-    """One by one, so that whatever happens to a letter the others are still asked for."""
+async def _taken(database: Database, site: str, begun: datetime) -> Mapping[Any, Any] | None:
     async with database.transaction(site, LOOP) as tx:
-        return (await tx.execute(_TAKE, {"site": site, "after": after})).mappings().first()
-
-
-async def _put_back(database: Database, site: str, letter: UUID) -> datetime:
-    """When it is to be tried again."""
-    async with database.transaction(site, LOOP) as tx:
-        await tx.execute(_RETRY, {"site": site, "id": letter})
-        return tx.now + AGAIN
+        return (await tx.execute(_TAKE, {"site": site, "begun": begun})).mappings().first()
 
 
 async def _tried(

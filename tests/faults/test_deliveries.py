@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -219,6 +220,54 @@ async def test_a_letter_that_takes_the_process_down_leaves_the_others_asked_for(
     assert (only(desk.letters())["event_id"], desk.effects()) == (str(first.event_id), 1)
 
 
+async def test_a_letter_that_waits_for_a_dependency_stays_asked_for_though_its_site_has_moved(desk: Desk) -> None:
+    def move(cell: str) -> None:
+        desk.apart.sql("intake", f"UPDATE site SET cell = '{cell}' WHERE site = '{EASTBAY}'")
+
+    async def fetch(_: Event) -> None:
+        move("west")
+        raise Unavailable("AWAY", "Not now.")
+
+    desk.applying.then = Conflict("NOT_NOW", "Later.")
+    await desk.take(an_event())
+    asking = replace(desk.handler, fetch=fetch)
+    retrying = dead_letters.retrying(desk.database, desk.deliveries, [asking])
+    async with desk.database.transaction(EASTBAY, "retry") as tx:
+        await dead_letters.retry(tx, (await dead_letters.listed(tx))[0].id)
+    try:
+        with pytest.raises(Unavailable, match="WRONG_CELL"):
+            await retrying.round(EASTBAY)
+        move("shared")
+        with pytest.raises(Unavailable, match="WRONG_CELL"):  # it is tried again
+            await retrying.round(EASTBAY)
+    finally:
+        move("shared")
+
+
+async def test_a_round_of_letters_ends_before_another_may_begin_and_goes_on_with_those_that_were_not_tried(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "LONGEST", timedelta())
+    desk.applying.then = Unavailable("AWAY", "Not now.")
+    events = [an_event() for _ in range(3)]
+    retrying = dead_letters.retrying(desk.database, desk.deliveries, [desk.handler])
+    for event in events:
+        await desk.take(changed(event, b"no JSON"))
+    good = "".join(
+        f"UPDATE dead_letter SET state = 'retrying', payload = decode('{event.payload.hex()}', 'hex')"
+        f" WHERE event_id = '{event.event_id}';"
+        for event in events
+    )
+    desk.apart.sql("intake", good)
+    for turn in range(1, 4):
+        assert await retrying.round(EASTBAY) is not None
+        assert len(desk.applying.at) == turn
+    desk.applying.then = None
+    for _ in events:
+        await retrying.round(EASTBAY)
+    assert (desk.letters(), desk.effects()) == ([], 3)
+
+
 async def test_deliveries_that_overlap_take_back_each_count_once(desk: Desk) -> None:
     """A peer that goes ends all that wait for it at once."""
     event, waiting = an_event(), asyncio.Barrier(3)
@@ -231,9 +280,12 @@ async def test_deliveries_that_overlap_take_back_each_count_once(desk: Desk) -> 
     takes = (desk.deliveries.handle(asking, replace(event, count=count)) for count in (5, 6, 7))
     assert set(await asyncio.gather(*takes)) == {Outcome.UNAVAILABLE}
     desk.applying.then = Died()
-    with pytest.raises(Died):
-        await desk.take(event, 8)
-    assert only(desk.failures())["count"] == 1
+    for count in range(1, MAX_FAILURES + 1):
+        with pytest.raises(Died):
+            await desk.take(event, 7 + count)
+        assert only(desk.failures())["count"] == count
+    assert await desk.take(event, 20) is Outcome.ENDED
+    assert only(desk.letters())["reason"] == "DELIVERED_TOO_OFTEN"
 
 
 async def test_a_letter_too_old_to_be_told_from_a_repeat_waits_for_the_operator(desk: Desk) -> None:
