@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -87,7 +87,7 @@ def due_page_of(request: Paged) -> DuePage:
     """Raises InvalidInput (PAGE_TOKEN_INVALID)."""
     try:
         after = _place(request.page_token) if request.page_token else None
-    except ValueError:
+    except (ValueError, OverflowError):
         raise _unknown() from None
     return DuePage(after, request.page_size or DEFAULT_SIZE)
 
@@ -99,10 +99,10 @@ def _token(last: Due) -> str:
 
 def _place(token: str) -> Place:
     due_at, _, id = token.partition("_")
-    found = Place(datetime.fromisoformat(due_at), UUID(id))
-    if found.due_at.tzinfo is None:
+    at = datetime.fromisoformat(due_at)
+    if at.tzinfo is None:
         raise ValueError
-    return found
+    return Place(at.astimezone(UTC), UUID(id))
 
 
 def _unknown() -> InvalidInput:

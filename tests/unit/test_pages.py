@@ -100,7 +100,11 @@ ID = UUID(int=1)
 
 
 @pytest.mark.parametrize(
-    "token", ["x", str(ID), f"2026-11-25_{ID}", f"2026-11-25T12:00_{ID}", "2026-11-25T12:00+00:00_x"]
+    "token",
+    [
+        *("x", str(ID), f"2026-11-25_{ID}", f"2026-11-25T12:00_{ID}", "2026-11-25T12:00+00:00_x"),
+        f"0001-01-01T00:00:00+23:59_{ID}",
+    ],
 )
 def test_a_token_that_is_no_place_in_what_is_due_is_refused_by_name(token: str) -> None:
     with pytest.raises(InvalidInput) as refused:

@@ -13,7 +13,7 @@ from stepway_cli.demo.trials import AT_ONCE, Endangered, Returned, Trials, Withd
 from stepway_cli.sites import SiteRecord
 
 AFTER_REVOKING = "INVITATION_NOT_FOUND"
-LONGEST_REVOKING = 5.0  # seconds; half of one it takes on purpose, and a busy machine adds its own
+LONGEST_REVOKING = 2.5  # seconds; half of one it takes on purpose, and a busy machine adds its own
 LONGEST_PAGING = 15.0
 PAGES = """
     SELECT e.site, risk_flag_id, clinicians, acknowledged_by,
