@@ -109,6 +109,22 @@ async def test_what_somebody_has_signed_alone_is_no_more_once_they_are_known_to_
     assert (await answered(at, consent))[0] == "AUTHORITY_ENDED"
 
 
+async def test_a_birth_date_that_a_merge_completes_says_when_a_guardians_signature_ends(network: Network) -> None:
+    at = At(network, LAKESIDE)  # where a guardian may sign alone
+    patient, same = [
+        (await a_patient(at, **{**MINOR, "birth_date": born})).patient_id for born in ("2015", "2015-11-03")
+    ]
+    lasting = {"expires_at": None, "expires_with": "CONSENT_EXPIRY_END_OF_TREATMENT"}
+    signed = {"signer": "CONSENT_SIGNER_GUARDIAN", "signer_name": "Wren Vexmoor", **lasting}
+    guardian = await granted(at, patient, **signed)
+    merge = MergePeopleRequest(request_id=str(uuid4()), patient_id=patient, merged_patient_id=same)
+    await at.call("intake", "PersonService/MergePeople", merge)
+    request = GetConsentRequest(consent_id=guardian.id)
+    now = (await at.call("intake", "ConsentService/GetConsent", request)).consent
+    assert guardian.due_at != now.due_at
+    assert now.due_at.ToDatetime().date().isoformat() == "2033-11-03"
+
+
 async def test_what_was_signed_is_judged_anew_by_a_birth_date_that_is_put_right(network: Network) -> None:
     at = At(network, LAKESIDE)  # where a guardian may sign alone
     patient = (await a_patient(at, **MINOR)).patient_id

@@ -195,8 +195,10 @@ async def test_what_a_workup_has_heard_counts_until_a_clinician_says_otherwise(a
     assert (level(made.at_least), list(made.missing)) == ("INPATIENT", ["supports"])
     assert (made.facts.supports, made.facts.withdrawal_risk) == (1, 4)
     assert level((await suggested(at, referral.id, **WELL)).level) == "INTENSIVE_OUTPATIENT"
-    await heard(at, workup, {"medical_evaluation": {**evaluation, "clearance": "MEDICAL_CLEARANCE_NOT_CLEARED"}})
-    assert list((await suggested(at, referral.id, **WELL)).missing) == ["medical_instability"]
+    for day in (evaluation["evaluated_on"], "2001-03-04"):  # it stands until a later one clears them
+        not_cleared = {**evaluation, "clearance": "MEDICAL_CLEARANCE_NOT_CLEARED", "evaluated_on": day}
+        await heard(at, workup, {"medical_evaluation": not_cleared})
+        assert list((await suggested(at, referral.id, **WELL)).missing) == ["medical_instability"]
     assert await refused(decided(at, referral.id, "INTENSIVE_OUTPATIENT")) == "OVERRIDE_MISSING"
     await heard(at, workup, {"medical_evaluation": {**evaluation, "evaluated_on": "2001-03-04"}})
     assert not (await suggested(at, referral.id)).facts.withdrawal_risk

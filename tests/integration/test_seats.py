@@ -227,7 +227,12 @@ async def test_a_seat_that_comes_to_somebody_in_care_elsewhere_goes_to_the_next_
     assert faults(site) == []
 
 
-async def test_a_seat_takes_up_nobody_for_whom_more_was_decided_until_that_is_taken_back(site: At) -> None:
+@pytest.mark.parametrize(
+    ("gives_back", "stands_then"), [(False, ("admitted", None)), (True, ("waitlisted", "keep_in_touch"))]
+)
+async def test_a_seat_takes_up_nobody_for_whom_more_was_decided_until_that_is_taken_back(
+    site: At, gives_back: bool, stands_then: tuple[str, str | None]
+) -> None:
     admission = await admit(site, availability=[DAYPART_MORNING])
     await until(seen_in(site, admission.id, "waitlisted"))
     await decide_again(site, admission.referral_id, LEVEL_OF_CARE_RESIDENTIAL)
@@ -236,8 +241,11 @@ async def test_a_seat_takes_up_nobody_for_whom_more_was_decided_until_that_is_ta
     await until(seen_in(site, admission.id, "enrolled"))
     stands = f"SELECT status, next_action FROM referral WHERE id = '{admission.referral_id}'"
     assert site.network.rows("intake", stands) == [{"status": "waitlisted", "next_action": "refer_out"}]
+    if gives_back:
+        await give_place_back(site, admission.referral_id)
+        await until(seen_in(site, admission.id, "ended"))
     await decide_again(site, admission.referral_id, LEVEL_OF_CARE_INTENSIVE_OUTPATIENT)
-    assert site.network.rows("intake", stands) == [{"status": "admitted", "next_action": None}]
+    assert tuple(site.network.rows("intake", stands)[0].values()) == stands_then
 
 
 async def decide_again(site: At, referral: str, level: Any) -> None:

@@ -281,6 +281,8 @@ def test_a_hand_off_that_comes_to_nothing_leaves_to_be_referred_out_whoever_need
     out = seated(STEPS["refer out"](worse, at=NOON))
     back = referrals.end_hand_off(out, offered=False)
     assert (back.status, back.next_action, back.stood) == (S.WAITLISTED, Action.REFER_OUT, None)
+    gone = referrals.end_hand_off(replace(out, stood=S.ADMITTED), offered=False, gone=True)
+    assert (gone.status, gone.next_action, gone.stood) == (S.ADMITTED, None, None)
 
 
 def test_nobody_is_referred_out_before_a_clinician_has_decided() -> None:

@@ -1,4 +1,8 @@
-"""A decision on a level of care may replace the one before; rows are only added, and one stands"""
+"""A decision on a level of care may replace the one before; rows are only added, and one stands
+
+A process of the version before admits nobody, and hands off nobody, about whom was decided again; it refuses with a
+defect, and whoever asks again at one of this version is answered.
+"""
 
 from alembic import op
 

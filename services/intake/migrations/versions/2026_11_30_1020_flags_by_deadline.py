@@ -13,4 +13,7 @@ DUE = "UPDATE risk_flag SET due_at = COALESCE(due_at, now() + interval '15 minut
 
 def upgrade() -> None:
     backfill.every_row(op.get_bind(), "risk_flag", DUE)
+    op.execute(
+        "ALTER TABLE risk_flag ALTER due_at SET DEFAULT now() + interval '15 minutes'"
+    )  # what goes on writing none
     op.execute("CREATE INDEX risk_flag_due ON risk_flag (site, due_at, id) WHERE disposition = 'pending'")

@@ -175,7 +175,7 @@ def floor_of(settings: Mapping[str, Any]) -> int | None:
 def _floor_of(population: Population, age_group: str | None) -> int:
     """By age, and by whom the course is meant for where that is not known."""
     meant_for_the_young = population is Population.ADOLESCENT
-    young = meant_for_the_young if age_group is None else age_group == facts.AGES[1]
+    young = meant_for_the_young if age_group is None else age_group == facts.ADOLESCENT
     return ADOLESCENT_HOUR_FLOOR if young else HOUR_FLOOR
 
 

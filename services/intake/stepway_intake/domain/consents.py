@@ -249,7 +249,7 @@ def _check_scope(consent: Consent, subject: Subject) -> None:
 
 
 def _check_treatment_payment_operations(consent: Consent, party: Party | None) -> None:
-    """Those who treat, pay and help to operate are no relatives, and neither court, school nor employer."""
+    """Those who treat or pay are no relatives, and neither court, school nor employer; who operates is a class."""
     other_party = party is not None and party.kind not in _TREATS_OR_PAYS
     if consent.legal_basis is LegalBasis.PART2_TPO and (consent.family_member_id or other_party):
         message = "Only providers and plans treat and pay; name anybody else on another basis (42 CFR 2.31)."

@@ -12,7 +12,7 @@ GRADES = ("none", "low", "moderate", "high")
 RISK = "risk"
 HOURS = "hours_needed"
 AGE = "age_group"
-AGES = ("adult", "adolescent")
+ADULT, ADOLESCENT = AGES = ("adult", "adolescent")
 _BAND = "band."
 
 STATED: Mapping[str, Sequence[str | int]] = {
@@ -138,8 +138,8 @@ def _with_screening(heard: Facts, banded: Mapping[str, str]) -> Facts:
 def age_group(birth_date: str, ages: Ages, today: date) -> str | None:
     """By the law of the site, of somebody born on a FHIR date; nothing where it could be either."""
     if reached(birth_date, ages.majority, today):
-        return AGES[0]
-    return AGES[1] if is_minor(birth_date, ages, today) else None
+        return ADULT
+    return ADOLESCENT if is_minor(birth_date, ages, today) else None
 
 
 def bands_in(facts: Facts) -> Mapping[str, str]:

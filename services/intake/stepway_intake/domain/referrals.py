@@ -296,15 +296,16 @@ def confirm_hand_off(referral: Referral) -> Referral:
     return replace(referral, next_action=None)
 
 
-def end_hand_off(referral: Referral, *, offered: bool) -> Referral:
+def end_hand_off(referral: Referral, *, offered: bool, gone: bool = False) -> Referral:
     """It came to nothing: the referral is where it stood, or where its seat has put it meanwhile.
 
     `offered` tells whether the site has the level of care that was decided on: if not, no seat has put it anywhere.
+    Of whoever is `gone` to another site nothing is left to do here.
     Raises Conflict (REFERRAL_NOT_REFERRED_OUT).
     """
     _must_be_handed_off(referral)
     stood = referral.stood or Status.DECIDED
-    if stood is Status.ADMITTED and offered:
+    if stood is Status.ADMITTED and (offered or gone):
         return replace(referral, status=stood, stood=None, next_action=None)
     stands = Status.WAITLISTED if stood is Status.ADMITTED else stood
     return replace(referral, status=stands, stood=None, next_action=_after_decision(stands, offered=offered))

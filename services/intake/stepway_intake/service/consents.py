@@ -36,7 +36,7 @@ from stepway_intake import expiring
 from stepway_intake.domain import consents
 from stepway_intake.domain.consents import USE_WITHIN, Consent, FamilyMember, Party, Question
 from stepway_intake.store import consents as store
-from stepway_intake.store.people import find_patient, hold_patient, kept_under
+from stepway_intake.store.people import find_patient, kept_under, lock_patient
 from stepway_intake.store.referrals import first_referral
 from stepway_intake.wire import consents as wire
 from stepway_intake.wire.consents import Named
@@ -56,7 +56,7 @@ class ConsentService:
         return await (_when_no_yes_lasts(granting) if request.supersedes_consent_id else granting)
 
     async def _grant(self, tx: Tx, request: GrantConsentRequest) -> GrantConsentResponse:
-        patient = await hold_patient(tx, UUID(request.patient_id))
+        patient = await lock_patient(tx, UUID(request.patient_id))  # their birth date stays until the commit
         tx.concerns(patient.id)
         tx.correlation = await first_referral(tx, patient.id)
         named = await self._newly_named(tx, request, patient.id)

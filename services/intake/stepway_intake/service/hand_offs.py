@@ -23,12 +23,14 @@ from stepway_chassis.pages import page_of
 from stepway_chassis.times import from_proto
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import hand_offs, referrals
+from stepway_intake.domain.admissions import Ending
 from stepway_intake.domain.hand_offs import End, HandOff
 from stepway_intake.domain.levels_of_care import LevelOfCare
 from stepway_intake.domain.referrals import Referral, Status
 from stepway_intake.leaving import leave
 from stepway_intake.service.referrals import keep
 from stepway_intake.store import hand_offs as store
+from stepway_intake.store.admissions import lock_admission_of
 from stepway_intake.store.levels_of_care import level_of
 from stepway_intake.store.referrals import lock_referral
 from stepway_intake.wire import hand_offs as wire
@@ -109,13 +111,18 @@ class HandOffService:
             by=tx.caller.subject,
             at=tx.now,
         )
-        await self._close(tx, hand_off, referral, self._ended(hand_off, referral))
+        await self._close(tx, hand_off, referral, await self._ended(tx, hand_off, referral))
         return EndHandOffResponse(hand_off=wire.hand_off(hand_off))
 
-    def _ended(self, hand_off: HandOff, referral: Referral) -> Referral:
+    async def _ended(self, tx: Tx, hand_off: HandOff, referral: Referral) -> Referral:
         if hand_off.end_reason is End.IN_CARE_ELSEWHERE:
             return referrals.confirm_hand_off(referral)
-        return referrals.end_hand_off(referral, offered=hand_off.level is LevelOfCare.INTENSIVE_OUTPATIENT)
+        admission, offered = (
+            await lock_admission_of(tx, referral.id),
+            hand_off.level is LevelOfCare.INTENSIVE_OUTPATIENT,
+        )
+        gone = admission is not None and admission.ending is Ending.TRANSFERRED
+        return referrals.end_hand_off(referral, offered=offered, gone=gone)
 
     async def _locked(self, tx: Tx, id: str) -> tuple[HandOff, Referral]:
         referral = await lock_referral(tx, (await store.find_hand_off(tx, UUID(id))).referral_id)

@@ -18,6 +18,7 @@ from stepway_chassis.database import Database
 from stepway_chassis.ids import uuid7
 from stepway_chassis.transaction import Tx
 from stepway_intake.domain import levels_of_care, referrals, suggestions
+from stepway_intake.domain.admissions import Status as AdmissionStatus
 from stepway_intake.domain.referrals import Referral, Status
 from stepway_intake.domain.rule_sets import rule_set_for
 from stepway_intake.service.referrals import keep
@@ -91,17 +92,10 @@ class LevelOfCareService:
             stands=stands.id if stands else None,
             replaces=wire.replaced(request),
         )
-        await keep(tx, referral, await self._where_the_seat_is(tx, decided))
+        await keep(tx, referral, await _where_the_seat_is(tx, decided))
         await store.add_decision(tx, decision)
         outbox.append(tx, wire.level_of_care_decided(decision), label=referral.patient.label)
         return DecideLevelOfCareResponse(decision=wire.decision(decision))
-
-    async def _where_the_seat_is(self, tx: Tx, decided: Referral) -> Referral:
-        """A seat that has come while more care was decided on takes the person up once that is taken back."""
-        if decided.status is not Status.WAITLISTED:
-            return decided
-        admission = await lock_admission_of(tx, decided.id)
-        return referrals.follow_seat(decided, waits=admission is None or admission.enrolled_at is None)
 
     async def GetLevelOfCareDecision(
         self, request: GetLevelOfCareDecisionRequest, _: object
@@ -112,3 +106,12 @@ class LevelOfCareService:
         decision = await store.find_decision(tx, UUID(request.decision_id))
         tx.concerns(decision.patient_id)
         return GetLevelOfCareDecisionResponse(decision=wire.decision(decision))
+
+
+async def _where_the_seat_is(tx: Tx, decided: Referral) -> Referral:
+    """A seat that has come while more care was decided on takes the person up once that is taken back."""
+    if decided.status is not Status.WAITLISTED:
+        return decided
+    admission = await lock_admission_of(tx, decided.id)
+    sits = admission is not None and admission.status is AdmissionStatus.ENROLLED
+    return referrals.follow_seat(decided, waits=not sits)

@@ -89,5 +89,6 @@ class PersonService:
         both = await are_admitted(tx, kept.id, gone.id)
         kept, gone, merged = people.merge(kept, gone, both_admitted=both, at=tx.now)
         await store.save_merge(tx, kept, gone)
+        await look_when_due(tx, kept.id)
         outbox.append(tx, wire.patient_merged(merged), label=kept.label)
         return MergePeopleResponse(person=wire.registered(kept))

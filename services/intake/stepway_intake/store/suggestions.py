@@ -52,12 +52,13 @@ async def facts_of(tx: Tx, referral: Referral, stated: Facts, *, fresh: timedelt
     """What is stated, what the patient has answered and said that is not older than `fresh`, the age, open flags."""
     patient, zone = referral.patient, ZoneInfo(tx.site.zone)
     since = tx.now - fresh
-    forms = of_late(await _workups(tx, patient.id, zone), since.astimezone(zone).date())
+    workups = await _workups(tx, patient.id, zone)
+    ever, forms = (of_late(workups, day) for day in (date.min, since.astimezone(zone).date()))
     return with_record(
         stated,
         await _bands(tx, patient.id, since),
         interviews=facts_in(forms),
-        standing=together(flagged(await _risks_flagged(tx, patient.id)), standing_in(forms)),
+        standing=together(flagged(await _risks_flagged(tx, patient.id)), standing_in(ever)),
         age_group=age_group(patient.person.birth_date, ages_of(tx.site.settings), tx.now.astimezone(zone).date()),
     )
 
