@@ -28,6 +28,7 @@ from tests.network import Network, a_referral
 
 WORST_FIRST = {4: "HIGH", 3: "MODERATE", 2: "LOW", 1: "LOW"}
 LEVELS = ["", "LOW", "MODERATE", "HIGH"]
+DISPOSED = "RiskDispositionRecorded"
 ASKED = [INSTRUMENT_PHQ_9M, INSTRUMENT_GAD_7, INSTRUMENT_C_SSRS_SCREENER]
 
 
@@ -37,6 +38,8 @@ class Raised:
 
     id: str
     steps: list[str]
+    workup: str = ""
+    level: int = 0
 
 
 class Danger(RuleBasedStateMachine):
@@ -78,7 +81,7 @@ class Danger(RuleBasedStateMachine):
 
     @rule(item=st.sampled_from(sorted(WORST_FIRST)), value=st.sampled_from((1, 1, 0)))
     def say(self, item: int, value: int) -> None:
-        """Something in the screener for suicide risk; it is flagged when it is worse than what was said before."""
+        """Something in the screener for suicide risk; flagged when it is worse than before, or what was is seen to."""
         request = SaveWorkupAnswersRequest(
             request_id=str(uuid4()),
             workup_id=self.newest,
@@ -90,10 +93,16 @@ class Danger(RuleBasedStateMachine):
             self.said[item] = value
             level = next((LEVELS.index(level) for each, level in WORST_FIRST.items() if self.said.get(each)), 0)
             flag = SaveWorkupAnswersResponse.FromString(answer.body).risk_flag_id
-            assert bool(flag) is (level > self.worst)
-            self.worst = max(self.worst, level)
+            assert bool(flag) is (level > self.worst or (bool(value) and self.seen_to(level)))
             if flag:
-                self.flags.append(Raised(flag, ["RiskFlagged" if LEVELS[level] == "HIGH" else "RiskReviewRequested"]))
+                told = "RiskFlagged" if LEVELS[level] == "HIGH" else "RiskReviewRequested"
+                self.flags.append(Raised(flag, [told], self.newest, level))
+                self.worst = level
+
+    def seen_to(self, level: int) -> bool:
+        """Whether it is on record what was done about each flag of such answers."""
+        alike = [flag for flag in self.flags if flag.workup == self.newest and flag.level >= level]
+        return bool(alike) and all(DISPOSED in flag.steps for flag in alike)
 
     @rule()
     def excuse(self) -> None:
@@ -133,7 +142,7 @@ class Danger(RuleBasedStateMachine):
         request = RecordDispositionRequest(**ids, disposition=RISK_DISPOSITION_SAFETY_PLAN, note="made together")
         otherwise = ["RISK_FLAG_NOT_ACKNOWLEDGED", "", "RISK_DISPOSITION_ALREADY_RECORDED"][len(flag.steps) - 1]
         self.step("RiskService/RecordDisposition", request, otherwise)
-        flag.steps += [] if otherwise else ["RiskDispositionRecorded"]
+        flag.steps += [] if otherwise else [DISPOSED]
 
     def teardown(self) -> None:
         for id, completed in self.workups.items():

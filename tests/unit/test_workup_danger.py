@@ -68,6 +68,7 @@ def test_a_yes_that_is_said_again_weeks_later_is_flagged_again() -> None:
     [
         (timedelta(minutes=30), {4: 1, 5: 0}, Risk.HIGH),
         (timedelta(minutes=30), {1: 1}, Risk.HIGH),
+        (timedelta(minutes=30), {5: 0}, None),
         (timedelta(hours=2), {4: 1}, None),  # the answers are of before it was seen to
         (None, {4: 1}, None),
     ],

@@ -136,8 +136,9 @@ def save_answers(
     check(definition, kept)
     danger = said_of_danger(definition, kept)
     asked = not definition.risk_items.isdisjoint(answers)
-    anew = _said_anew(draft, answered_at, now) or _seen_to(raised, danger, before=answered_at)
-    if danger.rank <= draft.flagged.rank and not (asked and anew):
+    again = said_of_danger(definition, answers) is not Risk.NONE and _seen_to(raised, danger, before=answered_at)
+    anew = asked and _said_anew(draft, answered_at, now)
+    if danger.rank <= draft.flagged.rank and not (again or anew):
         danger = Risk.NONE
     flag = flag_of(danger, _flag(workup, draft.assessment_id, flag_id, now), age=now - answered_at, within=within)
     draft = replace(draft, answers=kept, answered_at=answered_at, saved_at=now)
