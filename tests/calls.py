@@ -63,6 +63,7 @@ def send(
             answer = _refused(error)
         if answer.reason != UNCONFIRMED or time.monotonic() - began > LONGEST:
             return answer
+        time.sleep(0.1)
 
 
 def service_token(network: Network, service: str) -> str:

@@ -1,5 +1,6 @@
 """A running platform as tests see it: calls by role, the stream, and SQL past every policy."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -42,6 +43,7 @@ async def confirmed(call: Callable[[], Awaitable[T]]) -> T:
         except Unavailable as refusal:
             if refusal.reason != UNCONFIRMED or time.monotonic() - began > LONGEST:
                 raise
+        await asyncio.sleep(0.1)
 
 
 @dataclass

@@ -40,6 +40,8 @@ def an_event(event: type[Message], site: str) -> Delivery:
     for field in event.DESCRIPTOR.fields:
         if field.message_type is not None:
             getattr(message, field.name).CopyFrom(to_proto(NOON))
+        elif field.enum_type is not None:  # a list of codes
+            getattr(message, field.name).append(field.enum_type.values[-1].number)
         else:
             setattr(message, field.name, str(uuid4()))
     return delivery(message, site)
@@ -139,8 +141,9 @@ async def test_row_16_a_refused_event_is_applied_once_when_its_cause_is_mended(s
             load.issue(20)
             await put(jetstream, refused)
             load.issue(20)
+        before = only(_letters(stage, "intake"))["count"]
         await _retry(stage, site)
-        await until(lambda: _buried_again(stage))
+        await until(lambda: _buried_again(stage, before))
         _mend(stage, site, flag)
         await _retry(stage, site)
         await until(lambda: _no_letters(stage))
@@ -150,10 +153,9 @@ async def test_row_16_a_refused_event_is_applied_once_when_its_cause_is_mended(s
     await stage.settled()
 
 
-async def _buried_again(stage: Stage) -> bool:
-    """Once or more: who is late to say so buries it twice."""
+async def _buried_again(stage: Stage, before: int) -> bool:
     letter = only(_letters(stage, "intake"))
-    return letter["state"] == "waiting" and letter["count"] >= 2
+    return letter["state"] == "waiting" and letter["count"] > before
 
 
 async def _no_letters(stage: Stage) -> bool:

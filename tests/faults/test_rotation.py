@@ -19,6 +19,7 @@ SHARE = 20
 ROTATED = (PEOPLE, *SERVICES) if SOAK else (PEOPLE, "intake", "notifications")
 LIST = "stepway.intake.v1.ReferralService/ListReferrals"
 LATE = {"DEADLINE_EXCEEDED", "BUSY"}  # a machine that has no time for a call has nothing against its key
+FEW = 3
 
 
 async def test_row_22_keys_are_rotated_and_retired_under_load_and_no_call_fails(stage: Stage, seed: int) -> None:
@@ -38,8 +39,9 @@ async def test_row_22_keys_are_rotated_and_retired_under_load_and_no_call_fails(
             assert keys.retire(name) == [f"{name}-1"]
         load.issue(SHARE)
         await load.finished()
-    heard = {reason for command in stage.history.commands[before:] for reason in command.heard}
-    assert heard <= LATE
+    waited = [command for command in stage.history.commands[before:] if command.heard]
+    assert {reason for command in waited for reason in command.heard} <= LATE
+    assert len(waited) <= FEW
 
     async def refused() -> bool:
         with pytest.raises(Unauthenticated) as refusal:
