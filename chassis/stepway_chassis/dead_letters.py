@@ -15,12 +15,12 @@ from stepway_chassis.counts import Gauge
 from stepway_chassis.database import Database
 from stepway_chassis.deliveries import Deliveries, Delivery, Handler, Outcome
 from stepway_chassis.errors import NotFound
-from stepway_chassis.loops import LEASE, Loop
+from stepway_chassis.loops import Loop
 from stepway_chassis.transaction import Tx
 
 LOOP = "dead_letters"
 AGAIN = timedelta(seconds=5)
-LONGEST = LEASE / 2  # of a round, so that no other begins beside it
+LONGEST_SECONDS = 1.0  # of a round and then its last letter: neither a stop nor another round comes before its end
 
 _letters = table("dead_letter", column("site"))
 _LIST = text(
@@ -89,23 +89,23 @@ def retrying(database: Database, deliveries: Deliveries, handlers: Sequence[Hand
     postponed: defaultdict[str, set[UUID]] = defaultdict(set)  # by site, until the database has heard of it
 
     async def postpone(site: str) -> datetime:
+        ids = set(postponed[site])
         async with database.transaction(site, LOOP) as tx:
-            if ids := postponed.get(site):
+            if ids:
                 await tx.execute(_POSTPONE, {"site": site, "ids": list(ids)})
-                await loops.wake(tx, LOOP, tx.now + AGAIN)
-        postponed.pop(site, None)
+        postponed[site] -= ids
         return tx.now
 
     async def round(site: str) -> datetime | None:
         """One by one, that first which was not tried for longest: whatever happens to it, the others are asked for."""
-        begun, ends = await postpone(site), time.monotonic() + LONGEST.total_seconds()
+        begun, again, ends = await postpone(site), None, time.monotonic() + LONGEST_SECONDS
         while letter := await _taken(database, site, begun):
             if not await _tried(deliveries, by_name, site, letter):
                 postponed[site].add(letter["id"])
-                await postpone(site)
+                again = await postpone(site) + AGAIN
             if time.monotonic() > ends:
-                return begun
-        return None
+                return again or begun
+        return again
 
     return Loop(LOOP, round)
 

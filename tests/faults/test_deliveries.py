@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -220,7 +219,7 @@ async def test_a_letter_that_takes_the_process_down_leaves_the_others_asked_for(
     assert (only(desk.letters())["event_id"], desk.effects()) == (str(first.event_id), 1)
 
 
-async def test_a_letter_that_waits_for_a_dependency_stays_asked_for_though_its_site_has_moved(desk: Desk) -> None:
+async def test_a_letter_that_waits_for_a_dependency_stays_asked_for_though_its_site_was_elsewhere(desk: Desk) -> None:
     def move(cell: str) -> None:
         desk.apart.sql("intake", f"UPDATE site SET cell = '{cell}' WHERE site = '{EASTBAY}'")
 
@@ -247,7 +246,7 @@ async def test_a_letter_that_waits_for_a_dependency_stays_asked_for_though_its_s
 async def test_a_round_of_letters_ends_before_another_may_begin_and_goes_on_with_those_that_were_not_tried(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letters, "LONGEST", timedelta())
+    monkeypatch.setattr(dead_letters, "LONGEST_SECONDS", 0.0)
     desk.applying.then = Unavailable("AWAY", "Not now.")
     events = [an_event() for _ in range(3)]
     retrying = dead_letters.retrying(desk.database, desk.deliveries, [desk.handler])

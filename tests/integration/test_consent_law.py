@@ -1,5 +1,6 @@
 """What the law asks of a consent over gRPC: who may sign, and what holds once more is known of the patient."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -107,6 +108,21 @@ async def test_what_somebody_has_signed_alone_is_no_more_once_they_are_known_to_
     merge = MergePeopleRequest(request_id=str(uuid4()), patient_id=patient, merged_patient_id=same)
     await at.call("intake", "PersonService/MergePeople", merge)
     assert (await answered(at, consent))[0] == "AUTHORITY_ENDED"
+
+
+async def test_a_consent_that_crosses_a_correction_is_granted_by_the_birth_date_that_is_right(network: Network) -> None:
+    at = At(network, LAKESIDE)  # where a guardian may sign alone
+    patient = (await a_patient(at, **MINOR)).patient_id
+    async with network.superuser("intake") as connection, connection.transaction():
+        one = f"WHERE id = '{patient}'"
+        await connection.execute(f"SELECT 1 FROM patient {one} FOR NO KEY UPDATE")
+        signed = {"signer": "CONSENT_SIGNER_GUARDIAN", "signer_name": "Wren Vexmoor", "expires_at": None}
+        lasting = {**signed, "expires_with": "CONSENT_EXPIRY_END_OF_TREATMENT"}
+        granting = asyncio.create_task(granted(at, patient, **lasting))
+        await asyncio.wait({granting}, timeout=0.5)
+        right = """jsonb_set(person, '{birth_date}', '"2014-07-05"')"""
+        await connection.execute(f"UPDATE patient SET person = {right} {one}")
+    assert (await granting).due_at.ToDatetime().date().isoformat() == "2032-07-05"
 
 
 async def test_a_birth_date_that_a_merge_completes_says_when_a_guardians_signature_ends(network: Network) -> None:
