@@ -1,6 +1,7 @@
 """RiskService: the signs of danger, to be read, taken and disposed of."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -17,7 +18,6 @@ from stepway_chassis import loops, outbox
 from stepway_chassis.database import Database
 from stepway_chassis.pages import due_page_of, page_of
 from stepway_chassis.telemetry import Telemetry
-from stepway_chassis.times import from_proto
 from stepway_chassis.transaction import Tx
 from stepway_intake import watchdog
 from stepway_intake.domain import risk
@@ -43,8 +43,8 @@ class RiskService:
         return await self._database.query(request, self._list)
 
     async def _list(self, tx: Tx, request: ListRiskFlagsRequest) -> ListRiskFlagsResponse:
-        listed = _due if request.HasField("due_before") else _newest
-        flags, token = await listed(tx, request)
+        before = wire.due_before(request)
+        flags, token = await (_due(tx, request, before) if before else _newest(tx, request))
         tx.concerns(*(flag.patient_id for flag in flags))
         return ListRiskFlagsResponse(risk_flags=[wire.risk_flag(flag) for flag in flags], next_page_token=token)
 
@@ -82,6 +82,6 @@ async def _newest(tx: Tx, request: ListRiskFlagsRequest) -> tuple[Sequence[RiskF
     return page.cut(found)
 
 
-async def _due(tx: Tx, request: ListRiskFlagsRequest) -> tuple[Sequence[RiskFlag], str]:
-    page, before = due_page_of(request), from_proto(request.due_before, field="due_before")
+async def _due(tx: Tx, request: ListRiskFlagsRequest, before: datetime) -> tuple[Sequence[RiskFlag], str]:
+    page = due_page_of(request)
     return page.cut(await store.due_flags(tx, page, before=before, open_only=request.open_only))

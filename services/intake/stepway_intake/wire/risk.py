@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from stepway.intake.v1 import events_pb2, risk_flag_pb2
+from stepway.intake.v1 import events_pb2, risk_flag_pb2, risk_service_pb2
 from stepway.notifications.v1 import escalation_service_pb2
 from stepway.notifications.v1 import events_pb2 as notification_events_pb2
 from stepway_chassis.events import Event
@@ -21,6 +21,11 @@ _DISPOSITION_OF = {
     for each in Disposition
     if each is not Disposition.PENDING
 }
+
+
+def due_before(request: risk_service_pb2.ListRiskFlagsRequest) -> datetime | None:
+    """Raises InvalidInput (TIME_OUT_OF_RANGE)."""
+    return from_proto(request.due_before, field="due_before") if request.HasField("due_before") else None
 
 
 def risk_flag(flag: RiskFlag) -> risk_flag_pb2.RiskFlag:
