@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -181,16 +183,31 @@ async def test_a_patient_is_handed_over_to_one_site_at_a_time(sites_apart: Netwo
     assert Counter(getattr(each, "reason", "offered") for each in offers) == {"offered": 1, "TRANSFER_UNDER_WAY": 3}
 
 
-async def test_a_consent_that_is_revoked_before_the_record_has_crossed_keeps_it_here(sites_apart: Network) -> None:
+@pytest.mark.parametrize("accepts", [False, True])
+async def test_a_consent_that_is_revoked_before_the_record_has_crossed_keeps_it_here(
+    sites_apart: Network, accepts: bool
+) -> None:
+    """The other site forgets what it was offered, whether it takes the patient at that moment or not."""
     network = sites_apart
     who = await somebody(network)
     transfer = await offer(network, who)
     await stands(network, transfer, "offered", "offered")
-    await revoke(network, who)
-    await decide(network, "Accept", transfer, LAKESIDE)
+    revoking = asyncio.create_task(revoke(network, who))
+    await until(partial(_has_ended, network, who.consent))
+    if accepts:
+        with suppress(Conflict):  # it may have heard by then
+            await decide(network, "Accept", transfer, LAKESIDE)
+    await revoking
     await stands(network, transfer, "withdrawn", "withdrawn")
+    shown = await transfer_at(network, transfer, LAKESIDE)
+    assert (shown.course.weekly_hours, list(shown.availability)) == (0, [])
     assert network.rows("intake", f"SELECT 1 FROM admission WHERE transfer_id = '{transfer}'") == []
     assert await status_of(network, who) != "ended"
+
+
+async def _has_ended(network: Network, consent: str) -> bool:
+    rows = network.rows("intake", f"SELECT revoked_at FROM consent WHERE id = '{consent}'")
+    return rows[0]["revoked_at"] is not None
 
 
 async def test_whoever_has_left_meanwhile_is_not_handed_over(sites_apart: Network) -> None:

@@ -78,7 +78,8 @@ def scored(
 def check_answered_at(answered_at: datetime, *, now: datetime) -> None:
     """Raises InvalidInput ANSWERED_IN_FUTURE."""
     if answered_at > now + CLOCK_SKEW:
-        raise InvalidInput("ANSWERED_IN_FUTURE", "Give the time at which the person answered.", field="answered_at")
+        message = "This is still to come; give the time at which the person answered."
+        raise InvalidInput("ANSWERED_IN_FUTURE", message, field="answered_at")
 
 
 def sex_of(person: Person) -> Sex:

@@ -136,6 +136,12 @@ def emptied(transfer: Transfer) -> Transfer:
     return replace(transfer, course=Course(), availability=())
 
 
+def shown(transfer: Transfer) -> Transfer:
+    """What the staff of a site may see of it: of what was offered to them, nothing once it is withdrawn."""
+    gone = transfer.side is Side.RECEIVING and transfer.status is Status.WITHDRAWN
+    return emptied(transfer) if gone else transfer
+
+
 def accept(transfer: Transfer, *, at: datetime) -> Transfer:
     """By the receiving site's staff. Raises Conflict (TRANSFER_NOT_OPEN)."""
     _check(transfer, Side.RECEIVING, Status.OFFERED)

@@ -32,12 +32,13 @@ from stepway_chassis.errors import Conflict, InvalidInput, NotFound
 from stepway_chassis.ids import uuid7
 from stepway_chassis.pages import page_of
 from stepway_chassis.transaction import Tx
-from stepway_intake import expiring
+from stepway_intake import expiring, handing_over
 from stepway_intake.domain import consents
 from stepway_intake.domain.consents import USE_WITHIN, Consent, FamilyMember, Party, Question
 from stepway_intake.store import consents as store
 from stepway_intake.store.people import find_patient, kept_under, lock_patient
 from stepway_intake.store.referrals import first_referral
+from stepway_intake.store.transfers import doubt_offers
 from stepway_intake.wire import consents as wire
 from stepway_intake.wire.consents import Named
 from stepway_intake.wire.people import contact_points, new_related_person
@@ -108,6 +109,9 @@ class ConsentService:
         return await _when_no_yes_lasts(self._database.command(request, RevokeConsentResponse, self._revoke))
 
     async def _revoke(self, tx: Tx, request: RevokeConsentRequest) -> RevokeConsentResponse:
+        asked, _ = await store.find_consent(tx, UUID(request.consent_id))
+        if asked.recipient_site and await doubt_offers(tx, asked.patient_id, asked.recipient_site):
+            await loops.wake(tx, handing_over.LOOP, tx.now)  # it is withdrawn: nothing covers it any more
         consent, about = await store.lock_consent(tx, UUID(request.consent_id))
         tx.concerns(consent.patient_id)
         consent = consents.revoke(consent, about, at=tx.now)

@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Boolean, Column, Integer, RowMapping, Text, Uuid, select, text
+from sqlalchemy import ARRAY, Boolean, Column, Integer, RowMapping, Text, Uuid, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from stepway_chassis import records
@@ -105,6 +105,17 @@ async def untold(tx: Tx, limit: int, *, after: UUID | None) -> list[tuple[Transf
     if after is not None:
         statement = statement.where(transfer.c.id > after)
     return [(_read(row), row["trace_context"]) for row in (await tx.execute(statement)).mappings()]
+
+
+async def doubt_offers(tx: Tx, patient_id: UUID, other_site: str) -> bool:
+    """Have this patient's standing offer to that site told again, if there is one: then it is asked whether it may."""
+    told = (
+        update(transfer)
+        .where(transfer.c.site == tx.site.name, transfer.c.patient_id == patient_id)
+        .where(transfer.c.side == Side.SENDING, transfer.c.status == Status.OFFERED, transfer.c.told)
+        .where(transfer.c.other_site == other_site)
+    )
+    return bool((await tx.execute(told.values(told=False).returning(transfer.c.id))).all())
 
 
 async def save_transfer(tx: Tx, changed: Transfer) -> None:

@@ -9,7 +9,7 @@ from stepway.intake.v1 import events_pb2, transfer_pb2, transfer_service_pb2
 from stepway.privacy.v1 import label_pb2
 from stepway_chassis.times import from_proto, to_proto
 from stepway_intake.domain.people import Label
-from stepway_intake.domain.transfers import Record, Side, Status, Transfer
+from stepway_intake.domain.transfers import Record, Side, Status, Transfer, shown
 from stepway_intake.wire.admissions import availability, course, dayparts, new_course
 from stepway_intake.wire.people import label as label_word
 from stepway_intake.wire.people import new_person, person
@@ -17,7 +17,8 @@ from stepway_intake.wire.people import new_person, person
 _STATUS_OF = {transfer_pb2.TransferStatus.Value(f"TRANSFER_STATUS_{each.name}"): each for each in Status}
 
 
-def transfer(found: Transfer) -> transfer_pb2.Transfer:
+def transfer(kept: Transfer) -> transfer_pb2.Transfer:
+    found = shown(kept)
     return transfer_pb2.Transfer(
         id=str(found.id),
         side=f"TRANSFER_SIDE_{found.side.name}",
