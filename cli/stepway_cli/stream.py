@@ -4,6 +4,7 @@ import asyncio
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -97,15 +98,21 @@ async def _read(
         except NotFoundError:
             lost = True
         if lost:
+            await _closed(jetstream, reader)
             reader, got = await _opened(jetstream, subject, place, bare), 0
             left = await _left(reader, got)
-    await jetstream.delete_consumer(STREAM, (await reader.consumer_info()).name)
+    await _closed(jetstream, reader)
 
 
 async def _opened(
     jetstream: JetStreamContext, subject: str, place: _Place, bare: bool
 ) -> JetStreamContext.PullSubscription:
     return await jetstream.pull_subscribe(subject, stream=STREAM, config=_reader(place, bare))
+
+
+async def _closed(jetstream: JetStreamContext, reader: JetStreamContext.PullSubscription) -> None:
+    with suppress(NotFoundError):  # it is forgotten already
+        await jetstream.delete_consumer(STREAM, (await reader.consumer_info()).name)
 
 
 def _end_if_interrupted() -> None:

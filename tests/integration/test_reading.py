@@ -56,6 +56,7 @@ async def test_what_comes_later_than_a_look_lasts_is_read_all_the_same(
         await asyncio.gather(*(jetstream.publish(SUBJECT, payload) for payload in sent))
         for _ in range(5):
             assert sorted([event.payload async for event in reading(network)]) == sorted(sent)
+        assert await readers(jetstream) == set()
 
 
 @pytest.mark.usefixtures("short")
