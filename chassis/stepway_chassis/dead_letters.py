@@ -20,7 +20,7 @@ from stepway_chassis.transaction import Tx
 
 LOOP = "dead_letters"
 AGAIN = timedelta(seconds=5)
-LONGEST_SECONDS = 1.0  # of a round and then its last letter: neither a stop nor another round comes before its end
+LONGEST_SECONDS = 1.0  # of a round, and then its last letter: well within the lease, and commonly within a stop
 
 _letters = table("dead_letter", column("site"))
 _LIST = text(

@@ -117,10 +117,8 @@ class HandOffService:
     async def _ended(self, tx: Tx, hand_off: HandOff, referral: Referral) -> Referral:
         if hand_off.end_reason is End.IN_CARE_ELSEWHERE:
             return referrals.confirm_hand_off(referral)
-        admission, offered = (
-            await lock_admission_of(tx, referral.id),
-            hand_off.level is LevelOfCare.INTENSIVE_OUTPATIENT,
-        )
+        offered = hand_off.level is LevelOfCare.INTENSIVE_OUTPATIENT
+        admission = await lock_admission_of(tx, referral.id)
         gone = admission is not None and admission.ending is Ending.TRANSFERRED
         return referrals.end_hand_off(referral, offered=offered, gone=gone)
 
